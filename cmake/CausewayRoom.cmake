@@ -1,0 +1,50 @@
+# causeway_room(NAME [DEPENDS room...] [LIBRARIES target...] [TEST_DEPENDS room...] [TEST_LIBRARIES target...])
+#
+# Makes the library causeway_NAME from src/NAME/**/*.cc, the test program NAME_test from *_test.cc
+# (one ctest entry per test case) and the benchmark program NAME_bench from *_bench.cc.
+# A file called *_main.cc is a program's main() and is left to the room's CMakeLists.txt.
+# A dependency on a room that is not lower in CW_ROOMS stops the configuration; tests obey the same
+# rule, because a test lives in the room it tests.
+function(_causeway_check_order name)
+  list(FIND CW_ROOMS ${name} own)
+  foreach(dep IN LISTS ARGN)
+    list(FIND CW_ROOMS ${dep} index)
+    if(index EQUAL -1 OR NOT index LESS own)
+      message(FATAL_ERROR "room ${name} may not use room ${dep}: it is not lower in CW_ROOMS")
+    endif()
+  endforeach()
+endfunction()
+
+function(causeway_room name)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LIBRARIES;TEST_DEPENDS;TEST_LIBRARIES" ${ARGN})
+  _causeway_check_order(${name} ${ARG_DEPENDS} ${ARG_TEST_DEPENDS})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  set(tests ${sources})
+  set(benches ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "_(test|bench|main|fuzz)\\.cc$")
+
+  list(TRANSFORM ARG_DEPENDS PREPEND causeway_ OUTPUT_VARIABLE deps)
+  if(sources)
+    add_library(causeway_${name} STATIC ${sources})
+    target_link_libraries(causeway_${name} PUBLIC causeway_compile ${deps} ${ARG_LIBRARIES})
+  else()
+    add_library(causeway_${name} INTERFACE)
+    target_link_libraries(causeway_${name} INTERFACE causeway_compile ${deps} ${ARG_LIBRARIES})
+  endif()
+
+  list(TRANSFORM ARG_TEST_DEPENDS PREPEND causeway_ OUTPUT_VARIABLE test_deps)
+  if(CW_BUILD_TESTS AND tests)
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE causeway_${name} ${test_deps} ${ARG_TEST_LIBRARIES}
+                          GTest::gtest GTest::gmock GTest::gtest_main)
+    gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
+                         PROPERTIES TIMEOUT 120)
+  endif()
+  if(CW_BUILD_BENCH AND benches)
+    add_executable(${name}_bench ${benches})
+    target_link_libraries(${name}_bench PRIVATE causeway_${name} ${test_deps} benchmark::benchmark_main)
+  endif()
+endfunction()
+include(GoogleTest OPTIONAL)

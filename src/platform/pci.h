@@ -1,0 +1,56 @@
+// PCI enumeration and configuration access (hw/pci.h, ECAM).
+//
+//   for (PciFunction& fn : pci.scan())
+//     if (fn.vendor() == kVendor && fn.device() == kDevice) {
+//       fn.set_bus_master(true);
+//       MmioWindow regs = fn.bar0();
+//     }
+#pragma once
+
+#include <vector>
+
+#include "base/result.h"
+#include "base/types.h"
+#include "platform/mmio.h"
+
+namespace causeway::platform {
+
+class PciFunction {
+ public:
+  Bdf bdf() const { return bdf_; }
+  uint16_t vendor() const;
+  uint16_t device() const;
+  uint32_t class_code() const;
+  PhysAddr bar0_base() const;
+  uint64_t bar0_size() const;
+  MmioWindow bar0() const;
+
+  bool bus_master() const;
+  // Off: returns when no DMA of this function is in flight any more.
+  void set_bus_master(bool on);
+  void enable_memory();
+  // Directs the function's MSI to a vector of the kernel's choice.
+  void enable_msi(uint8_t vector);
+  void disable_msi();
+
+ private:
+  friend class PciBus;
+  PciFunction(Mmio& mmio, Bdf bdf) : mmio_(&mmio), bdf_(bdf) {}
+  MmioWindow config() const;
+  Mmio* mmio_;
+  Bdf bdf_;
+};
+
+class PciBus {
+ public:
+  explicit PciBus(Mmio& mmio) : mmio_(&mmio) {}
+  std::vector<PciFunction> scan();
+  // Takes the bus away from every function that has it and waits until their DMA has ended: what a
+  // cold boot does before it hands out memory that a running device may still write to. Returns those functions.
+  std::vector<Bdf> quiesce_all();
+
+ private:
+  Mmio* mmio_;
+};
+
+}  // namespace causeway::platform

@@ -1,0 +1,77 @@
+// The kernel's side of the machine: attach to it, then reach RAM, configuration space, registers,
+// interrupts and the kexec mailbox.
+//
+//   auto platform = CW_TRY(Platform::attach(control_socket_fd));
+//   for (const RamRange& ram : platform->ram()) ...
+//   for (PciFunction& fn : platform->pci().scan()) ...
+//
+// One Platform per generation. Destroying it leaves the machine untouched: that is what a kernel's
+// death is.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/types.h"
+#include "base/unique_fd.h"
+#include "platform/direct_map.h"
+#include "platform/interrupts.h"
+#include "platform/mailbox.h"
+#include "platform/mmio.h"
+#include "platform/pci.h"
+
+namespace causeway::platform {
+
+struct RamRange {
+  PhysAddr base;
+  uint64_t size;         // bytes
+  uint32_t region;       // index in the machine's region table
+  bool hot_added;        // not boot RAM
+  int fd;                // the descriptor behind it, owned by the Platform
+  uint64_t fd_offset;    // where the range starts in it
+};
+
+class Platform {
+ public:
+  // Speaks the control protocol on `control` (hw/control.h), maps the bus and all regions that exist.
+  // `phys_limit`: bytes of physical address space to make room for; 0 chooses it from the RAM present.
+  // Errors: EPROTO (not a machine, or another version), ECONNRESET (it went away), ENOMEM.
+  static Result<std::unique_ptr<Platform>> attach(UniqueFd control, uint64_t phys_limit = 0);
+  ~Platform();
+
+  uint32_t generation() const;  // boots since power-on, this one included; from 1
+  const DirectMap& direct_map() const;
+  std::vector<RamRange> ram() const;  // ascending by address; includes hot-added regions
+  PciBus& pci();
+  Mmio& mmio();
+  Interrupts& interrupts();
+  Mailbox& mailbox();
+
+  // The backing of a physical RAM page, for a second mapping of it (vmalloc). EINVAL: no RAM there.
+  struct Backing {
+    int fd;
+    uint64_t offset;
+    uint64_t contiguous;  // bytes from here to the end of the region
+  };
+  Result<Backing> backing(PhysAddr address) const;
+
+  // Hot-adds the memory behind `fd` (page-aligned size) as RAM. The machine keeps a duplicate of the
+  // descriptor; the contents are untouched. Errors: EINVAL, ENOSPC (region table full), E2BIG
+  // (outside the direct map).
+  Result<RamRange> hot_add(int fd, uint64_t size);
+  // Removes a hot-added region; returns once no DMA is inside it. Errors: ENOENT, EBUSY (boot RAM).
+  Status remove(uint32_t region);
+
+  Result<std::string> machine_status();  // `name=value` lines
+  Status power_off();
+
+ private:
+  struct State;
+  explicit Platform(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace causeway::platform

@@ -32,6 +32,8 @@ struct Point {
   Kind kind;
   std::atomic<bool> armed{false};
 };
+// The points of a program are read as one array: the compiler must not pad between two of them.
+static_assert(sizeof(Point) == 16);
 
 // Every point linked into this program, by name.
 std::vector<const Point*> list();

@@ -18,7 +18,7 @@ std::string to_string(const Error& error) {
   return fmt::format("{}: {} ({}:{})", name_of(error.code), error.message, file, error.where.line());
 }
 
-tl::unexpected<Error> fail_with_errno(const char* message, std::source_location where) {
+tl::unexpected<Error> fail_with_errno(const char* message, SourceLocation where) {
   return tl::unexpected<Error>(Error{Errno{errno}, message, where});
 }
 

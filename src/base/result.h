@@ -11,19 +11,19 @@
 // made it. What varies (addresses, sizes) goes into the log line that accompanies the failure.
 #pragma once
 
-#include <source_location>
 #include <string>
 #include <tl/expected.hpp>
 #include <utility>
 
 #include "base/errno.h"
+#include "base/source_location.h"
 
 namespace causeway {
 
 struct Error {
   Errno code{};
   const char* message = "";  // a string literal
-  std::source_location where;
+  SourceLocation where;
 
   int return_value() const { return to_return_value(code); }
 };
@@ -40,30 +40,41 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
 using Status = Result<void>;
 
 inline tl::unexpected<Error> fail(int code, const char* message,
-                                  std::source_location where = std::source_location::current()) {
+                                  SourceLocation where = SourceLocation::current()) {
   return tl::unexpected<Error>(Error{Errno{code}, message, where});
 }
 inline tl::unexpected<Error> fail(const Error& error) { return tl::unexpected<Error>(error); }
 
 // fail() with the calling thread's errno, for a system call that has just failed.
 tl::unexpected<Error> fail_with_errno(const char* message,
-                                      std::source_location where = std::source_location::current());
+                                      SourceLocation where = SourceLocation::current());
 
 }  // namespace causeway
 
-// The value of a Result, or return its error from the enclosing function.
-#define CW_TRY(expression)                                                       \
-  ({                                                                             \
-    auto&& cw_result_ = (expression);                                            \
-    if (!cw_result_.has_value()) [[unlikely]]                                    \
-      return ::tl::unexpected<::causeway::Error>(std::move(cw_result_).error()); \
-    ::causeway::detail::take(std::move(cw_result_));                             \
+// The value of a Result, or return its error from the enclosing function. The value of a temporary is
+// moved out; that of a named Result is copied: CW_TRY(std::move(result)) moves it. T is not a
+// reference; return a pointer instead.
+#define CW_TRY(...) CW_DETAIL_TRY_COUNTED((__VA_ARGS__), __COUNTER__)
+// The counter gives nested uses different variables.
+#define CW_DETAIL_TRY_COUNTED(expression, counter) CW_DETAIL_TRY_JOIN(expression, counter)
+#define CW_DETAIL_TRY_JOIN(expression, counter) CW_DETAIL_TRY(expression, cw_result_##counter)
+#define CW_DETAIL_TRY(expression, result)                             \
+  ({                                                                  \
+    auto&& result = expression;                                       \
+    if (!result.has_value()) [[unlikely]]                             \
+      return ::tl::unexpected<::causeway::Error>(result.error());     \
+    ::causeway::detail::take(std::forward<decltype(result)>(result)); \
   })
 
 namespace causeway::detail {
 template <typename T>
-T take(Result<T>&& result) {
+T take(tl::expected<T, Error>&& result) {
   return std::move(*result);
 }
-inline void take(Result<void>&&) {}
+template <typename T>
+T take(const tl::expected<T, Error>& result) {
+  return *result;
+}
+inline void take(const tl::expected<void, Error>&) {}
+inline void take(tl::expected<void, Error>&&) {}
 }  // namespace causeway::detail

@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <utility>
 
 namespace causeway {
 
@@ -157,34 +158,45 @@ class Bdf {
 // An IOMMU's name for an address space.
 enum class DomainId : uint16_t {};
 
+namespace detail {
+// fmt::format_to() without <fmt/format.h>: clang and the fmt library of a GCC-built distribution
+// disagree on the symbol that <fmt/core.h> alone would leave to the linker.
+template <typename Context, typename... Args>
+auto write_to(Context& context, fmt::format_string<Args...> format, Args&&... args) {
+  auto out = context.out();
+  for (char c : fmt::format(format, std::forward<Args>(args)...)) *out++ = c;
+  return out;
+}
+}  // namespace detail
+
 }  // namespace causeway
 
 template <typename Tag>
 struct fmt::formatter<causeway::Address<Tag>> : fmt::formatter<uint64_t> {
   template <typename Context>
   auto format(causeway::Address<Tag> address, Context& context) const {
-    return fmt::format_to(context.out(), "{:#x}", address.value());
+    return causeway::detail::write_to(context, "{:#x}", address.value());
   }
 };
 template <>
 struct fmt::formatter<causeway::Pfn> : fmt::formatter<uint64_t> {
   template <typename Context>
   auto format(causeway::Pfn pfn, Context& context) const {
-    return fmt::format_to(context.out(), "pfn {:#x}", pfn.value());
+    return causeway::detail::write_to(context, "pfn {:#x}", pfn.value());
   }
 };
 template <>
 struct fmt::formatter<causeway::Order> : fmt::formatter<unsigned> {
   template <typename Context>
   auto format(causeway::Order order, Context& context) const {
-    return fmt::format_to(context.out(), "{}", order.value());
+    return causeway::detail::write_to(context, "{}", order.value());
   }
 };
 template <>
 struct fmt::formatter<causeway::Bdf> : fmt::formatter<unsigned> {
   template <typename Context>
   auto format(causeway::Bdf bdf, Context& context) const {
-    return fmt::format_to(context.out(), "{:02x}:{:02x}.{}", bdf.bus(), bdf.device(), bdf.function());
+    return causeway::detail::write_to(context, "{:02x}:{:02x}.{}", bdf.bus(), bdf.device(), bdf.function());
   }
 };
 template <typename Tag>

@@ -37,6 +37,8 @@ inline constexpr uint64_t kHotAddAlignment = MiB(128);
 inline constexpr unsigned kPhysAddrBits = 46;
 
 // Bytes of boot RAM below 4 GiB; the rest starts at kHighRamBase.
-constexpr uint64_t low_ram_size(uint64_t boot_ram) { return std::min(boot_ram / 2, kMaxLowRam); }
+constexpr uint64_t low_ram_size(uint64_t boot_ram) {
+  return std::min(boot_ram / 2, kMaxLowRam);
+}
 
 }  // namespace causeway::hw

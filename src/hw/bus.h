@@ -15,7 +15,8 @@
 // is an entry of the ring too and waits for the answer in `read_result`.
 //
 // A kernel may be killed between any two instructions, so nothing here needs it to finish anything:
-// an entry exists only once `tail` covers it, and the next generation resumes at the same `tail`.
+// an entry exists only once `tail` covers it, and the next generation resumes at the same `tail`. The
+// wake-up that follows a store may be missing for the same reason, so the machine's sleep has an end.
 #pragma once
 
 #include <atomic>
@@ -45,11 +46,11 @@ enum class RegionKind : uint32_t { kFree = 0, kBootRam = 1, kHotAdded = 2 };
 
 // One run of RAM behind one descriptor. Boot RAM is two entries with the same `fd_id`.
 struct RegionEntry {
-  uint64_t base;       // physical
-  uint64_t size;       // bytes
-  uint64_t fd_offset;  // where the run starts in its descriptor
+  uint64_t base;                 // physical
+  uint64_t size;                 // bytes
+  uint64_t fd_offset;            // where the run starts in its descriptor
   std::atomic<RegionKind> kind;  // written last
-  uint32_t fd_id;      // for control::GetFd
+  uint32_t fd_id;                // for control::GetFd
 };
 static_assert(sizeof(RegionEntry) == 32);
 
@@ -57,8 +58,9 @@ static_assert(sizeof(RegionEntry) == 32);
 // kernel handles `raised - acknowledged` of them, so that none is lost while no kernel runs.
 inline constexpr unsigned kVectors = 256;
 struct InterruptMailbox {
-  std::atomic<uint32_t> doorbell;  // raised with every interrupt; the kernel sleeps on it (futex)
-  uint32_t reserved[15];
+  std::atomic<uint32_t> doorbell;       // raised with every interrupt; the kernel sleeps on it (futex)
+  std::atomic<uint32_t> kernel_sleeps;  // 1 while it does: the machine then wakes it
+  uint32_t reserved[14];
   std::atomic<uint32_t> raised[kVectors];
   std::atomic<uint32_t> acknowledged[kVectors];
 };
@@ -68,7 +70,7 @@ struct Request {
   uint64_t address;  // physical: inside ECAM or the BAR window
   uint64_t value;    // of a write
   RequestOp op;
-  uint32_t width;    // 1, 2, 4 or 8 bytes, naturally aligned
+  uint32_t width;  // 1, 2, 4 or 8 bytes, naturally aligned
   uint64_t reserved;
 };
 static_assert(sizeof(Request) == 32);
@@ -76,11 +78,11 @@ static_assert(sizeof(Request) == 32);
 inline constexpr unsigned kRequestSlots = 1024;
 // Single producer: the kernel serialises its CPUs with a lock of its own. Indices run freely.
 struct RequestRing {
-  alignas(64) std::atomic<uint32_t> tail;      // produced; the machine sleeps on it (futex)
-  std::atomic<uint32_t> machine_sleeps;        // 1 while the machine sleeps: the producer wakes it
-  alignas(64) std::atomic<uint32_t> head;      // applied
-  std::atomic<uint32_t> kernel_sleeps;         // waiters on head
-  std::atomic<uint64_t> read_result;           // of the newest kRead applied; valid once head passed it
+  alignas(64) std::atomic<uint32_t> tail;  // produced; the machine sleeps on it (futex)
+  std::atomic<uint32_t> machine_sleeps;    // 1 while the machine sleeps: the producer wakes it
+  alignas(64) std::atomic<uint32_t> head;  // applied
+  std::atomic<uint32_t> kernel_sleeps;     // waiters on head
+  std::atomic<uint64_t> read_result;       // of the newest kRead applied; valid once head passed it
   alignas(64) Request slot[kRequestSlots];
 };
 

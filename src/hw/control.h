@@ -1,14 +1,16 @@
 // The machine's control socket: SOCK_SEQPACKET, one request, one reply, both of fixed size.
 //
 // This is not a bus: it stands for what a board offers besides one (its memory controller, its power
-// switch). In one process it is a socketpair, between processes an abstract socket; the messages are the same.
+// switch). In one process it is a socketpair, between processes an abstract socket; the messages are the
+// same.
 //
 //   kAttach     reply carries the bus descriptor (SCM_RIGHTS); the machine counts a new generation
 //   kGetFd      fd_id -> the descriptor behind a region
 //   kHotAdd     carries a descriptor; size in `value` -> physical base, region index
 //   kRemove     region index; waits until no DMA is inside it
-//   kStatus     text about machine and devices, as `name=value` lines
-//   kInject     arms a fault: `value` = Fault, `argument` = nth transfer from now
+//   kStatus     text about machine and devices, as `name=value` lines: `value` = offset to read from,
+//               0 makes a new text; the reply's `value` = its whole length
+//   kInject     arms a fault: `value` = Fault, `argument` = nth transfer from now, from 1; 0 disarms
 //   kPowerOff   ends the machine
 #pragma once
 
@@ -35,9 +37,9 @@ static_assert(sizeof(Request) == 24);
 
 inline constexpr unsigned kReplyText = 2048;
 struct Reply {
-  int32_t error;     // 0 or a positive errno
-  uint32_t index;    // region index, generation
-  uint64_t value;    // physical base, ...
+  int32_t error;          // 0 or a positive errno
+  uint32_t index;         // region index, generation
+  uint64_t value;         // physical base, ...
   char text[kReplyText];  // NUL-terminated: the reason of an error, or the status
 };
 

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "base/types.h"
 #include "hw/mailbox.h"
+#include "sync/mutex.h"
 
 namespace causeway::platform {
 
@@ -24,6 +25,7 @@ struct Handover {
   std::string release;
 };
 
+// Thread-safe within one kernel; between kernels the slots' own protocol holds.
 class Mailbox {
  public:
   explicit Mailbox(hw::KexecMailbox* mailbox) : mailbox_(mailbox) {}
@@ -32,11 +34,12 @@ class Mailbox {
   // magic or any other non-zero byte but no valid checksum.
   std::optional<Handover> current(bool* damaged = nullptr) const;
   // Writes the free slot, then erases the other: at every instant at least one valid handover can
-  // be read. time_ns is filled in.
+  // be read. time_ns is filled in; a release of more than 63 bytes is cut.
   void publish(const Handover& handover);
   void erase();
 
  private:
+  mutable sync::Mutex mutex_{"platform.mailbox"};
   hw::KexecMailbox* mailbox_;
 };
 

@@ -5,7 +5,8 @@
 //   uint32_t head = regs.read32(kHead);      // plain load, after our earlier writes have been applied
 //   uint32_t cause = regs.read32_with_effect(kIntCause);  // asks the device: a round trip
 //
-// Thread-safe. A machine that is gone makes reads return all ones, as on PCI, and logs once.
+// Thread-safe. A machine that is gone (its control socket is closed, or it makes no progress for five
+// seconds) makes reads return all ones, as on PCI, and writes vanish; that is logged once.
 #pragma once
 
 #include <cstdint>
@@ -46,16 +47,18 @@ class MmioWindow {
 
 class Mmio {
  public:
-  explicit Mmio(std::byte* bus);  // the mapped bus memfd
+  // `bus`: the mapped bus memfd. `control`: a socket whose end tells that the machine is gone; -1: none.
+  explicit Mmio(std::byte* bus, int control = -1);
   ~Mmio();
   // Inside ECAM or the BAR window.
   MmioWindow window(PhysAddr base, uint64_t size);
 
   void write(PhysAddr address, uint64_t value, uint32_t width);
-  uint64_t read(PhysAddr address, uint32_t width);              // no side effects
+  uint64_t read(PhysAddr address, uint32_t width);              // no side effects; all ones outside
   uint64_t read_with_effect(PhysAddr address, uint32_t width);  // through the ring
   uint32_t peek32(PhysAddr address) const;
-  void flush();  // returns when every posted write of this kernel has been applied
+  void flush();  // returns when every posted write of this kernel has been applied, or the machine is gone
+  bool machine_is_gone() const;  // as far as is known
 
  private:
   struct State;

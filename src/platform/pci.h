@@ -22,6 +22,7 @@ class PciFunction {
   uint16_t device() const;
   uint32_t class_code() const;
   PhysAddr bar0_base() const;
+  // Exact where the function did not decode memory yet when it was found, else an upper bound.
   uint64_t bar0_size() const;
   MmioWindow bar0() const;
 
@@ -29,24 +30,30 @@ class PciFunction {
   // Off: returns when no DMA of this function is in flight any more.
   void set_bus_master(bool on);
   void enable_memory();
-  // Directs the function's MSI to a vector of the kernel's choice.
+  // Directs the function's MSI to a vector of the kernel's choice. What the device signalled while MSI
+  // was disabled is not repeated: look at its completions afterwards.
   void enable_msi(uint8_t vector);
   void disable_msi();
 
  private:
   friend class PciBus;
-  PciFunction(Mmio& mmio, Bdf bdf) : mmio_(&mmio), bdf_(bdf) {}
+  PciFunction(Mmio& mmio, Bdf bdf);
   MmioWindow config() const;
+  void set_command(uint64_t mask, uint64_t value);
+  uint64_t size_bar0();
   Mmio* mmio_;
   Bdf bdf_;
+  uint64_t bar0_size_ = 0;
 };
 
 class PciBus {
  public:
   explicit PciBus(Mmio& mmio) : mmio_(&mmio) {}
+  // Every function that answers. One that decodes memory, because an earlier kernel set it up, is only read.
   std::vector<PciFunction> scan();
   // Takes the bus away from every function that has it and waits until their DMA has ended: what a
-  // cold boot does before it hands out memory that a running device may still write to. Returns those functions.
+  // cold boot does before it hands out memory that a running device may still write to. Returns those
+  // functions.
   std::vector<Bdf> quiesce_all();
 
  private:

@@ -9,7 +9,6 @@
 // death is.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "base/result.h"
 #include "base/types.h"
 #include "base/unique_fd.h"
+#include "hw/control.h"
 #include "platform/direct_map.h"
 #include "platform/interrupts.h"
 #include "platform/mailbox.h"
@@ -27,11 +27,11 @@ namespace causeway::platform {
 
 struct RamRange {
   PhysAddr base;
-  uint64_t size;         // bytes
-  uint32_t region;       // index in the machine's region table
-  bool hot_added;        // not boot RAM
-  int fd;                // the descriptor behind it, owned by the Platform
-  uint64_t fd_offset;    // where the range starts in it
+  uint64_t size;       // bytes
+  uint32_t region;     // index in the machine's region table
+  bool hot_added;      // not boot RAM
+  int fd;              // the descriptor behind it, owned by the Platform
+  uint64_t fd_offset;  // where the range starts in it
 };
 
 class Platform {
@@ -66,6 +66,8 @@ class Platform {
   Status remove(uint32_t region);
 
   Result<std::string> machine_status();  // `name=value` lines
+  // Makes the device's `nth` transfer from now (from 1) go wrong; 0 disarms. For tests and demonstrations.
+  Status inject_fault(hw::control::Fault fault, uint64_t nth);
   Status power_off();
 
  private:

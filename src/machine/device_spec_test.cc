@@ -1,0 +1,57 @@
+#include "machine/device_spec.h"
+
+#include <gtest/gtest.h>
+
+namespace causeway::machine {
+namespace {
+
+TEST(DeviceSpec, KindAloneTakesTheFirstFreePlace) {
+  std::vector<DeviceSpec> taken;
+  for (unsigned i = 1; i <= 3; ++i) {
+    auto spec = parse_device_spec("dma", taken);
+    ASSERT_TRUE(spec);
+    EXPECT_EQ(spec->bdf, Bdf(0, i, 0));
+    EXPECT_EQ(spec->address_width, 64u);
+    taken.push_back(*spec);
+  }
+}
+
+TEST(DeviceSpec, AddressAndWidthAreTaken) {
+  auto spec = parse_device_spec("dma@00:1f.7,width=32");
+  ASSERT_TRUE(spec);
+  EXPECT_EQ(spec->bdf, Bdf(0, 31, 7));
+  EXPECT_EQ(spec->address_width, 32u);
+}
+
+TEST(DeviceSpec, FullBusHasNoPlaceLeft) {
+  std::vector<DeviceSpec> taken;
+  for (unsigned i = 1; i < 32; ++i) taken.push_back({DeviceKind::kDmaEngine, Bdf(0, i, 0), 64});
+  EXPECT_EQ(parse_device_spec("dma", taken).error().code, Errno{ENOSPC});
+}
+
+class BadSpec : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Texts, BadSpec,
+                         testing::Values("", "nic", "dma@", "dma@1", "dma@00:20.0", "dma@00:01.8",
+                                         "dma@01:01.0", "dma@00:0g.0", "dma,", "dma,width", "dma,width=",
+                                         "dma,width=33", "dma,width=32x", "dma,speed=1", "dma@00:01.0,,"));
+TEST_P(BadSpec, IsEinval) {
+  auto spec = parse_device_spec(GetParam());
+  ASSERT_FALSE(spec) << GetParam();
+  EXPECT_EQ(spec.error().code, Errno{EINVAL});
+}
+
+TEST(ParseSize, UnitsArePowersOf1024) {
+  EXPECT_EQ(*parse_size("4096"), 4096u);
+  EXPECT_EQ(*parse_size("2K"), KiB(2));
+  EXPECT_EQ(*parse_size("256M"), MiB(256));
+  EXPECT_EQ(*parse_size("1T"), GiB(1024));
+}
+
+TEST(ParseSize, NonsenseIsRefused) {
+  for (const char* text : {"", "M", "0", "-1", "1.5G", "1GB", "0x10", " 1"})
+    EXPECT_FALSE(parse_size(text)) << text;
+  EXPECT_EQ(parse_size("18446744073709551615K").error().code, Errno{ERANGE});
+}
+
+}  // namespace
+}  // namespace causeway::machine

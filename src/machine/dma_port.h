@@ -1,0 +1,62 @@
+// A bus master's way to memory: requester id and bus address -> translation -> region -> copy.
+//
+//   DmaPort port(regions, identity, Bdf(0, 1, 0));
+//   port.set_bus_master(true);
+//   if (port.write(DmaAddr{0x10000}, record, 4096) != DmaStatus::kOk) ...   // refused, nothing broke
+//
+// A transfer is refused, never fatal, if any byte of it has no RAM, lies above the address width or
+// comes while bus mastering is off. It is checked as a whole before the first byte moves. One thread
+// at a time uses a port; settings may change from another one.
+#pragma once
+
+#include <atomic>
+
+#include "base/types.h"
+#include "machine/gate.h"
+#include "machine/region_map.h"
+#include "machine/translation.h"
+
+namespace causeway::machine {
+
+enum class DmaStatus : uint8_t {
+  kOk,
+  kNoRam,         // no memory behind the address, or the pages behind it have gone
+  kAboveWidth,    // the device does not drive so many address bits
+  kNotMapped,     // the translation refused
+  kBusMasterOff,  // the command register forbids it
+};
+const char* name_of(DmaStatus status);
+
+class DmaPort {
+ public:
+  // The most one call moves, so that whoever waits for a transfer in flight waits for a short one.
+  static constexpr uint64_t kMaxTransfer = KiB(256);
+
+  DmaPort(RegionMap& regions, Translation& translation, Bdf requester);
+  ~DmaPort();
+  DmaPort(const DmaPort&) = delete;
+  DmaPort& operator=(const DmaPort&) = delete;
+
+  // `bytes` <= kMaxTransfer.
+  DmaStatus read(DmaAddr from, void* to, uint64_t bytes);
+  DmaStatus write(DmaAddr to, const void* from, uint64_t bytes);
+
+  // Off: returns when no transfer is in flight, and none starts afterwards.
+  void set_bus_master(bool on);
+  bool bus_master() const { return bus_master_.load(std::memory_order_seq_cst); }
+  // Address bits the device drives, 1..64.
+  void set_address_width(unsigned bits) { address_width_.store(bits, std::memory_order_relaxed); }
+  unsigned address_width() const { return address_width_.load(std::memory_order_relaxed); }
+
+ private:
+  DmaStatus transfer(DmaAddr address, std::byte* buffer, uint64_t bytes, Access access);
+
+  RegionMap& regions_;
+  Translation& translation_;
+  const Bdf requester_;
+  Gate gate_;
+  std::atomic<bool> bus_master_{false};
+  std::atomic<unsigned> address_width_{64};
+};
+
+}  // namespace causeway::machine

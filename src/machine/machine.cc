@@ -1,0 +1,161 @@
+#include "machine/machine.h"
+
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+
+#include <iterator>
+#include <mutex>
+
+#include "base/log.h"
+#include "machine/bus.h"
+#include "machine/bus_memory.h"
+#include "machine/control_server.h"
+#include "machine/dma_engine/dma_engine.h"
+#include "machine/interrupt_sink.h"
+#include "machine/region_map.h"
+#include "machine/translation.h"
+
+namespace causeway::machine {
+
+namespace {
+
+constexpr uint64_t kMaxDevices = hw::kBarWindowSize / hw::dma_engine::kBar0Size;
+
+Status check_devices(const std::vector<DeviceSpec>& devices) {
+  if (devices.size() > kMaxDevices) return fail(EINVAL, "more devices than the BAR window has room for");
+  for (size_t i = 0; i < devices.size(); ++i) {
+    Bdf bdf = devices[i].bdf;
+    if (bdf.bus() != 0) return fail(EINVAL, "a device is not on bus 0");
+    for (size_t j = 0; j < i; ++j) {
+      if (devices[j].bdf == bdf) return fail(EINVAL, "two devices have the same address");
+    }
+    // Software looks for functions 1 to 7 only where it has found function 0.
+    bool has_function0 = false;
+    for (const DeviceSpec& other : devices)
+      has_function0 = has_function0 || (other.bdf.device() == bdf.device() && other.bdf.function() == 0);
+    if (!has_function0) return fail(EINVAL, "a device has a function but no function 0");
+  }
+  return {};
+}
+
+bool is_multi_function(const std::vector<DeviceSpec>& devices, Bdf bdf) {
+  for (const DeviceSpec& other : devices) {
+    if (other.bdf != bdf && other.bdf.device() == bdf.device()) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+class Machine::Impl final : public ControlServer::Target {
+ public:
+  explicit Impl(BusMemory memory)
+      : memory_(std::move(memory)),
+        regions_(memory_),
+        interrupts_(memory_.interrupt_mailbox()),
+        bus_(memory_),
+        control_(*this) {}
+  ~Impl() override {
+    power_off();
+    control_.stop();
+  }
+
+  Status start(const MachineConfig& config) {
+    CW_TRY(check_devices(config.devices));
+    power_off_event_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!power_off_event_) return fail_with_errno("cannot create an eventfd");
+    CW_TRY(regions_.add_boot_ram(config.ram));
+    DmaEngine::Environment environment{memory_, interrupts_, regions_, identity_, faults_};
+    PhysAddr bar = hw::kBarBase;
+    for (const DeviceSpec& spec : config.devices) {
+      devices_.push_back(std::make_unique<DmaEngine>(fmt::format("dma{}", devices_.size()), spec, bar,
+                                                     is_multi_function(config.devices, spec.bdf),
+                                                     environment));
+      bar += devices_.back()->bar_size();
+      bus_.attach(*devices_.back());
+    }
+    for (auto& device : devices_) device->start();
+    bus_.start();
+    return control_.start();
+  }
+
+  ControlServer& control() { return control_; }
+  int power_off_fd() const { return power_off_event_.get(); }
+  uint32_t generation() const { return generation_.load(); }
+
+  uint32_t attach() override {
+    uint32_t generation = generation_.fetch_add(1) + 1;
+    memory_.header().generation.store(generation, std::memory_order_release);
+    log::debug("machine", "generation {} attached", generation);
+    return generation;
+  }
+  int bus_fd() const override { return memory_.fd(); }
+  RegionMap& regions() override { return regions_; }
+  FaultInjector& faults() override { return faults_; }
+
+  std::string status() const override {
+    std::string text;
+    RegionMap::Totals totals = regions_.totals();
+    fmt::format_to(std::back_inserter(text),
+                   "machine.generation={}\nmachine.ram={}\nmachine.regions={}\nmachine.requests={}\n"
+                   "machine.malformed_requests={}\n",
+                   generation_.load(), totals.bytes, totals.regions, bus_.requests(), bus_.malformed());
+    for (const auto& device : devices_) device->append_status(text, device->name());
+    return text;
+  }
+
+  // The bus first: a register write that it is applying still needs the devices.
+  void power_off() override {
+    std::call_once(off_, [this] {
+      bus_.stop();
+      for (auto& device : devices_) device->stop();
+      control_.request_stop();
+      uint64_t one = 1;
+      [[maybe_unused]] ssize_t written = ::write(power_off_event_.get(), &one, sizeof one);
+    });
+  }
+
+ private:
+  BusMemory memory_;
+  RegionMap regions_;
+  InterruptSink interrupts_;
+  IdentityTranslation identity_;
+  FaultInjector faults_;
+  std::atomic<uint32_t> generation_{0};
+  UniqueFd power_off_event_;
+  std::once_flag off_;
+  std::vector<std::unique_ptr<DmaEngine>> devices_;
+  Bus bus_;
+  ControlServer control_;
+};
+
+Machine::Machine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Machine::~Machine() = default;
+
+Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config) {
+  BusMemory memory = CW_TRY(BusMemory::create());
+  auto impl = std::make_unique<Impl>(std::move(memory));
+  CW_TRY(impl->start(config));
+  return std::unique_ptr<Machine>(new Machine(std::move(impl)));
+}
+
+UniqueFd Machine::connect() {
+  return impl_->control().connect();
+}
+Status Machine::listen(std::string_view abstract_name) {
+  return impl_->control().listen(abstract_name);
+}
+void Machine::power_off() {
+  impl_->power_off();
+}
+int Machine::power_off_fd() const {
+  return impl_->power_off_fd();
+}
+std::string Machine::status() const {
+  return impl_->status();
+}
+uint32_t Machine::generation() const {
+  return impl_->generation();
+}
+
+}  // namespace causeway::machine

@@ -1,0 +1,102 @@
+// Memory that comes and goes while the system runs, and what a frame is.
+#include <sys/mman.h>
+
+#include "base/log.h"
+#include "base/point.h"
+#include "mm/page_allocator.h"
+#include "mm/page_allocator_state.h"
+
+namespace causeway::mm {
+
+using sync::SpinLockGuard;
+
+namespace {
+
+// All zero again: "never used". Whole pages of the array go back to the host.
+void forget_pages(MemMap& map, PfnRange range) {
+  constexpr uint64_t kEntries = kPageSize / sizeof(Page);
+  Pfn first(align_up(range.begin.value(), kEntries));
+  Pfn last(align_down(range.end.value(), kEntries));
+  if (first >= last || ::madvise(map.page(first), (last - first) * sizeof(Page), MADV_DONTNEED) != 0) {
+    first = last = range.end;
+  }
+  for (Pfn pfn = range.begin; pfn < first; ++pfn) map.page(pfn)->reset();
+  for (Pfn pfn = last; pfn < range.end; ++pfn) map.page(pfn)->reset();
+}
+
+}  // namespace
+
+Status PageAllocator::hot_add(PfnRange range, HotMemory kind) {
+  CW_FAIL_POINT("mm.hot_add.begin");
+  State& state = *state_;
+  if (!state.in_map(range)) return fail(EINVAL, "hot-added range is empty or outside the memory map");
+  State::BothLocks locks(state);
+  bool overlap = false;
+  state.for_each_zone(range, [&](Zone& zone, PfnRange part)
+                                 CW_REQUIRES(zone.lock) { overlap = overlap || zone.overlaps_ram(part); });
+  if (overlap) return fail(EEXIST, "hot-added range overlaps RAM");
+  state.for_each_zone(range, [&](Zone& zone, PfnRange part) CW_REQUIRES(zone.lock) {
+    zone.add_ram(part);
+    if (kind == HotMemory::kReserved) {
+      zone.reserve(part);
+      return;
+    }
+    // A reservation at boot of what was not RAM then.
+    zone.forget_reserved(part);
+    if (part.begin == Pfn(0)) {
+      zone.reserve({part.begin, part.begin + 1});
+      ++part.begin;
+    }
+    if (!part.empty()) zone.add_virgin(part);
+  });
+  return {};
+}
+
+Status PageAllocator::State::withdraw(PfnRange range, HotMemory kind) {
+  BothLocks locks(*this);
+  bool ram = true;
+  bool unused = true;
+  for_each_zone(range, [&](Zone& where, PfnRange part) CW_REQUIRES(where.lock) {
+    ram = ram && where.is_ram(part);
+    if (kind == HotMemory::kFree) {
+      unused = unused && where.first_busy(part, UseCma::kYes) == part.end;
+      return;
+    }
+    unused = unused && where.all_reserved(part);
+    for (Pfn pfn = part.begin; unused && pfn < part.end; ++pfn) unused = map.page(pfn)->count() == 0;
+  });
+  if (!ram) return fail(ENOENT, "hot-removed range is not all RAM");
+  if (!unused) return fail(EBUSY, "a frame of the hot-removed range is in use");
+  if (kind == HotMemory::kFree) {
+    for_each_zone(range, [](Zone& where, PfnRange part) CW_REQUIRES(where.lock) { where.carve(part); });
+  }
+  return {};
+}
+
+Status PageAllocator::hot_remove(PfnRange range, HotMemory kind) {
+  CW_FAIL_POINT("mm.hot_remove.begin");
+  State& state = *state_;
+  if (!state.in_map(range)) return fail(EINVAL, "hot-removed range is empty or outside the memory map");
+  if (kind == HotMemory::kFree) state.drain_all();
+  CW_TRY(state.withdraw(range, kind));
+  CW_POINT("mm.hot_remove.withdrawn");
+  // The frames are in no list now, so that nobody reads their entries while they are wiped.
+  forget_pages(*map_, range);
+  State::BothLocks locks(state);
+  state.for_each_zone(range, [](Zone& zone, PfnRange part) CW_REQUIRES(zone.lock) { zone.remove_ram(part); });
+  return {};
+}
+
+bool PageAllocator::is_managed(Pfn pfn) const {
+  Zone& zone = state_->zone(pfn);
+  SpinLockGuard guard(zone.lock);
+  return zone.is_ram({pfn, pfn + 1});
+}
+
+FrameState PageAllocator::state(Pfn pfn) const {
+  Zone& zone = state_->zone(pfn);
+  SpinLockGuard guard(zone.lock);
+  return zone.state(pfn);
+}
+
+}  // namespace causeway::mm

@@ -1,0 +1,115 @@
+#include "kernel/boot_params.h"
+
+#include <bit>
+#include <charconv>
+#include <functional>
+#include <map>
+
+#include "kernel/version.h"
+
+namespace causeway::kernel {
+
+namespace {
+
+using Setter = std::function<bool(BootParams&, std::string_view)>;
+
+template <typename T>
+bool parse_number(std::string_view text, T* value) {
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
+  return error == std::errc{} && end == text.data() + text.size();
+}
+
+bool parse_switch(std::string_view text, bool* value) {
+  if (text != "on" && text != "off") return false;
+  *value = text == "on";
+  return true;
+}
+
+bool set_sabotage(BootParams& params, std::string_view mode) {
+  using drivers::Sabotage;
+  if (mode == "skip-preserve") params.dma_engine.sabotage = Sabotage::kSkipPreserve;
+  else if (mode == "early-free") params.dma_engine.sabotage = Sabotage::kEarlyFree;
+  else if (mode == "stop-device") params.dma_engine.sabotage = Sabotage::kStopDevice;
+  else if (mode == "short-preserve") params.dma_faults.short_preserve = true;
+  else if (mode == "wrong-refcount") params.dma_faults.restore_split = true;
+  else return false;
+  return true;
+}
+
+const std::map<std::string_view, Setter>& setters() {
+  static const std::map<std::string_view, Setter> map{
+      {"kho", [](BootParams& p, std::string_view v) { return parse_switch(v, &p.kho.enabled); }},
+      {"kho_scratch",
+       [](BootParams& p, std::string_view v) {
+         auto sizes = kho::parse_scratch_option(v);
+         if (sizes) p.kho.scratch = *sizes;
+         return sizes.has_value();
+       }},
+      {"kho_format",
+       [](BootParams& p, std::string_view v) {
+         if (v != "v4" && v != "typed") return false;
+         p.kho.format = v == "v4" ? kho::Format::kV4 : kho::Format::kTyped;
+         return true;
+       }},
+      {"check_pages", [](BootParams& p, std::string_view v) { return parse_switch(v, &p.check_pages); }},
+      {"memory_pressure",
+       [](BootParams& p, std::string_view v) { return parse_number(v, &p.memory_pressure_pages); }},
+      {"ballast", [](BootParams& p, std::string_view v) { return parse_number(v, &p.ballast); }},
+      {"dma_engine.ring",
+       [](BootParams& p, std::string_view v) {
+         uint32_t entries = 0;
+         if (!parse_number(v, &entries) || !std::has_single_bit(entries) || entries < 2 || entries > 65536)
+           return false;
+         p.dma_engine.ring_log2 = static_cast<unsigned>(std::countr_zero(entries));
+         return true;
+       }},
+      {"dma_engine.buffer",
+       [](BootParams& p, std::string_view v) {
+         return parse_number(v, &p.dma_engine.buffer_size) && p.dma_engine.buffer_size >= 64 &&
+                p.dma_engine.buffer_size <= MiB(4);
+       }},
+      {"dma_engine.rate",
+       [](BootParams& p, std::string_view v) {
+         return parse_number(v, &p.dma_engine.rate) && p.dma_engine.rate > 0;
+       }},
+      {"dma_engine.overrun",
+       [](BootParams& p, std::string_view v) {
+         p.dma_engine.hold = v == "hold";
+         return v == "hold" || v == "drop";
+       }},
+      {"dma_engine.width",
+       [](BootParams& p, std::string_view v) {
+         return parse_number(v, &p.dma_engine.address_width) &&
+                (p.dma_engine.address_width == 32 || p.dma_engine.address_width == 40 ||
+                 p.dma_engine.address_width == 64);
+       }},
+      {"dma_engine.recycle",
+       [](BootParams& p, std::string_view v) { return parse_number(v, &p.dma_engine.recycle); }},
+      {"sabotage", set_sabotage},
+  };
+  return map;
+}
+
+}  // namespace
+
+Result<BootParams> parse_command_line(std::string_view text, std::string* problem) {
+  BootParams params;
+  params.kho.release = release();
+  params.command_line = text;
+  while (!text.empty()) {
+    std::string_view word = text.substr(0, text.find(' '));
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+    if (word.empty()) continue;
+    auto equals = word.find('=');
+    auto setter = setters().find(word.substr(0, equals));
+    bool known = equals != std::string_view::npos && setter != setters().end();
+    if (!known || !setter->second(params, word.substr(equals + 1))) {
+      if (problem != nullptr)
+        *problem = fmt::format("kernel command line: {} '{}'", known ? "bad value in" : "unknown word", word);
+      return fail(EINVAL, "the kernel command line cannot be understood");
+    }
+  }
+  return params;
+}
+
+}  // namespace causeway::kernel

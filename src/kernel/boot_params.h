@@ -1,0 +1,43 @@
+// The kernel command line: `name=value` words, as Linux has it.
+//
+//   BootParams params = CW_TRY(parse_command_line("kho=on kho_scratch=16M,32M,0 dma_engine.rate=2000"));
+//
+//   kho=on|off                  kexec handover (default on)
+//   kho_scratch=N% | L,G,N      sizes of the scratch areas
+//   kho_format=v4|typed         format of the outgoing handover
+//   check_pages=on|off          the page allocator's checks at alloc and free
+//   memory_pressure=N           pages that the memory pressure thread holds (0: none)
+//   ballast=N                   DMA allocations of 4 KiB that are preserved too (benchmarks)
+//   dma_engine.ring=N           stream buffers (power of two)
+//   dma_engine.buffer=BYTES     size of one
+//   dma_engine.rate=N           records per second
+//   dma_engine.overrun=drop|hold  what the device does when no buffer is posted
+//   dma_engine.width=32|40|64   bits of DMA address
+//   dma_engine.recycle=N        buffers exchanged after a live update
+//   sabotage=MODE               skip-preserve, early-free, short-preserve, wrong-refcount, stop-device
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "dma/dma.h"
+#include "drivers/dma_engine.h"
+#include "kho/kho.h"
+
+namespace causeway::kernel {
+
+struct BootParams {
+  kho::KhoParams kho;
+  bool check_pages = true;
+  uint64_t memory_pressure_pages = 2048;
+  uint64_t ballast = 0;
+  drivers::DmaEngineOptions dma_engine;
+  dma::LiveUpdateFaults dma_faults;
+  std::string command_line;  // as given: the next kernel gets the same
+};
+
+// EINVAL: an unknown word or a bad value; `problem`, if given, names it.
+Result<BootParams> parse_command_line(std::string_view text, std::string* problem = nullptr);
+
+}  // namespace causeway::kernel

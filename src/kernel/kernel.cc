@@ -1,0 +1,313 @@
+#include "kernel/kernel.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/point.h"
+#include "drivers/allocation_pool.h"
+#include "kernel/memory_pressure.h"
+#include "kho/abi/kho_v4.h"
+#include "kho/abi/typed_v1.h"
+#include "mm/vmalloc.h"
+#include "sync/mutex.h"
+#include "sync/thread.h"
+
+namespace causeway::kernel {
+
+namespace {
+
+// The first MiB belongs to firmware, as on a PC; physical address 0 is never allocated, because the
+// handover's chains use it for "none".
+constexpr uint64_t kFirmwareSize = MiB(1);
+// What text and data of a kernel would take up in RAM. Ours lives in its process; this stand-in is there
+// because scratch is sized by what a boot reserves. A kernel that was jumped to lies in scratch.
+constexpr uint64_t kImageSize = MiB(4);
+constexpr auto kSelfTestPeriod = std::chrono::milliseconds(20);
+
+}  // namespace
+
+const char* name_of(BootKind kind) {
+  switch (kind) {
+    case BootKind::kCold: return "cold";
+    case BootKind::kKexec: return "kexec";
+    case BootKind::kTakeover: return "takeover";
+    case BootKind::kColdAfterDamage: return "cold-after-damage";
+  }
+  return "?";
+}
+
+struct Kernel::State {
+  explicit State(const BootParams& boot_params) : params(boot_params) {}
+
+  Status read_handover(mm::BootMemory& boot);
+  Status build_memory();
+  void quiesce_unclaimed_devices();
+  Status start_drivers();
+  Status publish(hw::HandoverKind kind);
+  Status hand_over();
+  void self_test(sync::StopToken stop);
+  void driver_failed(Bdf bdf, const Error& error);
+  void start_threads();
+
+  BootParams params;
+  BootKind boot_kind = BootKind::kCold;
+  uint64_t boot_began_ns = 0;
+  uint64_t boot_ns = 0;
+  uint64_t commit_ns = 0;
+  std::vector<std::string> driver_errors;
+
+  // In the order of construction; destroyed the other way round.
+  std::unique_ptr<platform::Platform> platform;
+  std::optional<mm::MemMap> map;
+  std::unique_ptr<kho::Kho> kho;
+  std::unique_ptr<mm::PageAllocator> allocator;
+  std::unique_ptr<mm::Vmalloc> vmalloc;
+  std::unique_ptr<dma::Dma> dma;
+  std::optional<dma::Device> pool_device;
+  std::optional<drivers::AllocationPool> pool;
+  struct Engine {
+    Bdf bdf;
+    std::unique_ptr<drivers::DmaEngine> driver;
+  };
+  std::vector<Engine> engines;
+  std::optional<MemoryPressure> pressure;
+  sync::Thread self_test_thread;
+};
+
+Kernel::Kernel(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Kernel::~Kernel() {
+  // Threads first; then memory goes in reverse order of construction. No device is touched.
+  state_->self_test_thread.request_stop();
+  state_->self_test_thread.join();
+  state_->pressure.reset();
+  state_->platform->interrupts().stop();
+}
+
+Result<std::unique_ptr<Kernel>> Kernel::boot(UniqueFd machine, const BootParams& params) {
+  auto state = std::make_unique<State>(params);
+  State& s = *state;
+  s.boot_began_ns = monotonic_ns();
+  s.platform = CW_TRY(platform::Platform::attach(std::move(machine)));
+  CW_POINT("kernel.boot.after_attach");
+  CW_TRY(s.build_memory());
+  CW_POINT("kernel.boot.after_memory");
+  std::unique_ptr<Kernel> kernel(new Kernel(std::move(state)));
+  CW_TRY(s.start_drivers());
+  CW_POINT("kernel.boot.done");
+  log::info("kernel", "{} is generation {}, {} boot in {} us, handover published after {} us", params.kho.release,
+            s.platform->generation(), name_of(s.boot_kind), s.boot_ns / 1000, s.commit_ns / 1000);
+  return kernel;
+}
+
+// Decides between a cold and a warm boot, and reserves everything that was handed over.
+Status Kernel::State::read_handover(mm::BootMemory& boot) {
+  bool damaged = false;
+  std::optional<platform::Handover> handover = platform->mailbox().current(&damaged);
+  bool accepted = CW_TRY(kho->early_init(boot, handover));
+  if (accepted) {
+    boot_kind = handover->kind == hw::HandoverKind::kOrderly ? BootKind::kKexec : BootKind::kTakeover;
+    quiesce_unclaimed_devices();
+    return {};
+  }
+  if (handover || damaged) {
+    boot_kind = BootKind::kColdAfterDamage;
+    log::error("kernel", "{}; cold boot, what was handed over is lost",
+               damaged ? "the kexec mailbox is damaged" : "the handover cannot be used");
+  }
+  // Memory that a running device may write to is about to be handed out: take it off the bus first.
+  for (Bdf bdf : platform->pci().quiesce_all())
+    log::warn("kernel", "{} was running and is known to nobody: taken off the bus", bdf);
+  platform->mailbox().erase();
+  return {};
+}
+
+// In a KHO boot a device may go on only if its driver handed it over.
+void Kernel::State::quiesce_unclaimed_devices() {
+  for (platform::PciFunction& function : platform->pci().scan()) {
+    if (!function.bus_master() || kho->retrieve_subtree(drivers::DmaEngine::subtree_name(function.bdf()))) continue;
+    function.set_bus_master(false);
+    log::warn("kernel", "{} was running and was not handed over: taken off the bus", function.bdf());
+  }
+}
+
+Status Kernel::State::build_memory() {
+  map = CW_TRY(mm::MemMap::create(platform->direct_map()));
+  mm::BootMemory boot;
+  for (const platform::RamRange& ram : platform->ram()) CW_TRY(boot.add({ram.base, ram.size}));
+  CW_TRY(boot.reserve({PhysAddr{0}, kFirmwareSize}));
+
+  kho = CW_TRY(kho::Kho::create(*map, params.kho));
+  if (!platform->mailbox().current()) CW_TRY(boot.allocate(kImageSize, MiB(2)));
+  CW_TRY(read_handover(boot));
+  CW_POINT("kernel.boot.after_handover");
+
+  boot.lift_restriction();
+  allocator = CW_TRY(mm::PageAllocator::create(*map, params.check_pages));
+  allocator->take_over(boot);
+  vmalloc = std::make_unique<mm::Vmalloc>(*allocator, *platform);
+  CW_TRY(kho->init(*allocator, *vmalloc));
+  dma = CW_TRY(dma::Dma::create(*allocator, *vmalloc, *kho));
+  dma->set_faults(params.dma_faults);
+  return {};
+}
+
+void Kernel::State::driver_failed(Bdf bdf, const Error& error) {
+  driver_errors.push_back(fmt::format("{}: {}", bdf, to_string(error)));
+  log::error("kernel", "{}: no driver: {}", bdf, to_string(error));
+}
+
+Status Kernel::State::start_drivers() {
+  pool_device.emplace(*dma, "allocation-pool");
+  CW_TRY(pool_device->set_mask_and_coherent(dma::bit_mask(64)));
+  pool.emplace(*kho, *pool_device);
+  if (Status restored = pool->restore_or_allocate(params.ballast); !restored)
+    driver_errors.push_back(fmt::format("allocation pool: {}", to_string(restored.error())));
+
+  // Devices that were handed over come first: they are running, and their interrupt vectors are taken.
+  std::vector<platform::PciFunction> functions = platform->pci().scan();
+  std::stable_partition(functions.begin(), functions.end(), [](const auto& f) { return f.bus_master(); });
+  for (platform::PciFunction& function : functions) {
+    if (!drivers::DmaEngine::matches(function)) continue;
+    drivers::DriverContext context{*platform, *dma, *kho};
+    auto driver = drivers::DmaEngine::probe(context, function, params.dma_engine);
+    if (driver) {
+      engines.push_back({function.bdf(), std::move(*driver)});
+    } else {
+      driver_failed(function.bdf(), driver.error());
+    }
+  }
+  platform->interrupts().start();
+  CW_POINT("kernel.boot.after_probe");
+
+  // An adopted device's records are waiting: consume first, preserve afterwards. One set up by this
+  // kernel may not write before its memory is preserved and the handover published.
+  auto start = [&](bool adopted) {
+    for (Engine& engine : engines) {
+      if (engine.driver->adopted() != adopted) continue;
+      if (Status started = engine.driver->start(); !started) driver_failed(engine.bdf, started.error());
+    }
+  };
+  start(true);
+  boot_ns = monotonic_ns() - boot_began_ns;
+  CW_POINT("kernel.boot.after_first_work");
+  if (kho->is_enabled()) CW_TRY(hand_over());
+  start(false);
+  start_threads();
+  return {};
+}
+
+Status Kernel::State::hand_over() {
+  for (Engine& engine : engines)
+    if (Status preserved = engine.driver->preserve(); !preserved) driver_failed(engine.bdf, preserved.error());
+  if (pool->size() != 0) CW_TRY(pool->preserve());
+  CW_POINT("kernel.boot.before_commit");
+  CW_TRY(publish(hw::HandoverKind::kStanding));
+  commit_ns = monotonic_ns() - boot_began_ns;
+  CW_POINT("kernel.boot.after_commit");
+  for (Engine& engine : engines) engine.driver->handover_committed();
+  pool->handover_committed();
+  return {};
+}
+
+Status Kernel::State::publish(hw::HandoverKind kind) {
+  return kho->commit(platform->mailbox(), kind, platform->generation());
+}
+
+void Kernel::State::start_threads() {
+  if (!pressure) pressure.emplace(*allocator, params.memory_pressure_pages);
+  self_test_thread =
+      sync::Thread("kernel.self_test", [this](sync::StopToken stop) { self_test(std::move(stop)); });
+}
+
+void Kernel::State::self_test(sync::StopToken stop) {
+  while (!stop.stop_requested()) {
+    for (Engine& engine : engines) {
+      Status tested = engine.driver->self_test();
+      if (!tested && tested.error().code != Errno{EBUSY})
+        log::error("kernel", "{}: self test: {}", engine.bdf, to_string(tested.error()));
+    }
+    std::this_thread::sleep_for(kSelfTestPeriod);
+  }
+}
+
+Status Kernel::freeze() {
+  State& s = *state_;
+  if (!s.kho->is_enabled()) return fail(ENODEV, "kexec handover is off (kho=off): a live update would lose everything");
+  CW_POINT("kernel.freeze.begin");
+  s.self_test_thread.request_stop();
+  s.self_test_thread.join();
+  for (State::Engine& engine : s.engines) engine.driver->freeze();
+  CW_POINT("kernel.freeze.before_publish");
+  Status published = s.publish(hw::HandoverKind::kOrderly);
+  if (!published) thaw();
+  CW_POINT("kernel.freeze.end");
+  return published;
+}
+
+void Kernel::thaw() {
+  State& s = *state_;
+  if (Status published = s.publish(hw::HandoverKind::kStanding); !published)
+    log::error("kernel", "the standing handover is not published: {}", to_string(published.error()));
+  for (State::Engine& engine : s.engines) engine.driver->thaw();
+  s.start_threads();
+}
+
+void Kernel::shutdown() {
+  State& s = *state_;
+  s.self_test_thread.request_stop();
+  s.self_test_thread.join();
+  if (s.pressure) s.pressure->stop();
+  for (State::Engine& engine : s.engines) engine.driver->shutdown();
+  s.engines.clear();
+  s.platform->mailbox().erase();
+}
+
+KernelStatus Kernel::status() const {
+  const State& s = *state_;
+  KernelStatus status;
+  status.release = s.params.kho.release;
+  status.generation = s.platform->generation();
+  status.boot = s.boot_kind;
+  status.command_line = s.params.command_line;
+  status.boot_ns = s.boot_ns;
+  status.commit_ns = s.commit_ns;
+  status.kho = s.kho->stats();
+  status.pages = s.allocator->stats();
+  status.dma = s.dma->stats();
+  for (const State::Engine& engine : s.engines)
+    status.engines.emplace_back(fmt::format("{}", engine.bdf), engine.driver->stats());
+  status.driver_errors = s.driver_errors;
+  if (s.pressure) {
+    status.pressure_rounds = s.pressure->rounds();
+    status.pressure_damaged = s.pressure->damaged();
+  }
+  auto problem = [&](bool is_one, std::string text) {
+    if (is_one) status.problems.push_back(std::move(text));
+  };
+  problem(status.boot == BootKind::kColdAfterDamage, "the handover could not be used: cold boot");
+  problem(status.pages.bad_pages != 0,
+          fmt::format("{} blocks were freed in a wrong state and are leaked", status.pages.bad_pages));
+  problem(status.kho.failed_restores != 0,
+          fmt::format("{} restores of memory that was not preserved", status.kho.failed_restores));
+  problem(status.dma.leaked != 0, fmt::format("{} DMA allocations could not be restored and are leaked",
+                                              status.dma.leaked));
+  problem(status.pressure_damaged != 0,
+          fmt::format("{} blocks of allocated memory were written to by somebody else", status.pressure_damaged));
+  return status;
+}
+
+const char* Kernel::handover_format() const {
+  return state_->params.kho.format == kho::Format::kTyped ? kho::abi::kTypedCompatible : kho::abi::kCompatible;
+}
+
+platform::Platform& Kernel::platform() { return *state_->platform; }
+mm::PageAllocator& Kernel::allocator() { return *state_->allocator; }
+kho::Kho& Kernel::kho() { return *state_->kho; }
+dma::Dma& Kernel::dma() { return *state_->dma; }
+
+}  // namespace causeway::kernel

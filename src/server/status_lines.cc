@@ -1,0 +1,102 @@
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include "server/control.h"
+
+namespace causeway::server {
+
+namespace {
+
+using Lines = std::vector<std::pair<std::string, std::string>>;
+
+class Writer {
+ public:
+  explicit Writer(Lines& lines, std::string prefix = {}) : lines_(lines), prefix_(std::move(prefix)) {}
+  void text(std::string_view name, std::string_view value) { lines_.emplace_back(prefix_ + std::string(name), value); }
+  void number(std::string_view name, uint64_t value) { text(name, fmt::format("{}", value)); }
+
+ private:
+  Lines& lines_;
+  std::string prefix_;
+};
+
+void write_kho(Writer out, const kho::KhoStats& kho) {
+  out.number("boot", kho.kho_boot);
+  out.number("kexec_count", kho.kexec_count);
+  out.text("previous_release", kho.previous_release);
+  out.number("incoming_blocks", kho.incoming_blocks);
+  out.number("incoming_pages", kho.incoming_pages);
+  out.number("restored_pages", kho.restored_pages);
+  out.number("unrestored_pages", kho.unrestored_pages);
+  out.number("unrestored_by_design", kho.unrestored_by_design);
+  out.number("failed_restores", kho.failed_restores);
+  out.number("preserved_blocks", kho.preserved_blocks);
+  out.number("preserved_pages", kho.preserved_pages);
+  out.number("tree_pages", kho.tree_pages);
+}
+
+void write_engine(Writer out, const drivers::DmaEngineStats& engine) {
+  out.number("adopted", engine.adopted);
+  out.number("records", engine.records);
+  out.number("bytes", engine.bytes);
+  out.number("lost", engine.lost);
+  out.number("replayed", engine.replayed);
+  out.number("corrupted", engine.corrupted);
+  out.number("refused", engine.refused);
+  out.number("work_done", engine.work_done);
+  out.number("work_failed", engine.work_failed);
+  out.number("device_completed", engine.device_completed);
+  out.number("device_dropped", engine.device_dropped);
+  out.number("device_refused", engine.device_refused);
+  out.number("device_starved_ns", engine.device_starved_ns);
+  out.number("device_max_gap_ns", engine.device_max_gap_ns);
+  out.number("device_max_late_ns", engine.device_max_late_ns);
+  out.number("device_epoch", engine.device_epoch);
+  out.number("expected_epoch", engine.expected_epoch);
+  out.number("blackout_ns", engine.blackout_ns);
+  out.number("completed_before", engine.completed_before);
+  out.number("completed_during", engine.completed_during);
+  out.number("completed_after", engine.completed_after);
+  out.number("first_work_ns", engine.first_work_ns);
+  out.number("recycled", engine.recycled);
+}
+
+}  // namespace
+
+Lines status_lines(const kernel::KernelStatus& status) {
+  Lines lines;
+  Writer out(lines);
+  out.number("ok", 1);
+  out.number("pid", static_cast<uint64_t>(::getpid()));
+  out.text("release", status.release);
+  out.number("generation", status.generation);
+  out.text("boot", kernel::name_of(status.boot));
+  out.text("command_line", status.command_line);
+  out.number("boot_ns", status.boot_ns);
+  out.number("commit_ns", status.commit_ns);
+  write_kho(Writer(lines, "kho."), status.kho);
+  for (unsigned zone = 0; zone < mm::kZones; ++zone) {
+    Writer zone_out(lines, zone == 0 ? "mm.dma32." : "mm.normal.");
+    zone_out.number("managed", status.pages.zone[zone].managed_pages);
+    zone_out.number("free", status.pages.zone[zone].free_pages);
+  }
+  Writer mm_out(lines, "mm.");
+  mm_out.number("bad_pages", status.pages.bad_pages);
+  mm_out.number("leaked_pages", status.pages.leaked_pages);
+  mm_out.number("tainted", status.pages.tainted);
+  Writer dma_out(lines, "dma.");
+  dma_out.number("allocations", status.dma.allocations);
+  dma_out.number("preserved", status.dma.preserved);
+  dma_out.number("restored", status.dma.restored);
+  dma_out.number("leaked", status.dma.leaked);
+  dma_out.number("leaked_pages", status.dma.leaked_pages);
+  for (const auto& [bdf, engine] : status.engines) write_engine(Writer(lines, "dma." + bdf + "."), engine);
+  Writer pressure_out(lines, "pressure.");
+  pressure_out.number("rounds", status.pressure_rounds);
+  pressure_out.number("damaged", status.pressure_damaged);
+  for (const std::string& error : status.driver_errors) out.text("driver_error", error);
+  for (const std::string& problem : status.problems) out.text("problem", problem);
+  return lines;
+}
+
+}  // namespace causeway::server

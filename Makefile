@@ -1,0 +1,69 @@
+# Everything a user or a contributor does, by one name each: `make help`.
+# Needs git, make and apt; the rest is installed by `make setup`, which every other target runs first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+# Arguments of `make demo` and `make bench`.
+ARGS ?=
+# Arguments of ctest: make test CTEST_ARGS="-R Radix"
+CTEST_ARGS ?=
+# Further options of the CMake configuration.
+export CMAKE_FLAGS ?=
+CTEST := ctest --output-on-failure -j $(JOBS)
+# The tests that start processes carry the label `process`; all others are unit tests.
+UNIT := -LE process
+ifneq ($(shell command -v ccache),)
+export CMAKE_CXX_COMPILER_LAUNCHER ?= ccache
+endif
+# ThreadSanitizer does not cope with the widest address space randomisation.
+NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+.PHONY: help setup build demo test bench lint asan tsan werror clang install clean
+help: ## this text
+	@echo "usage: make TARGET"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@echo 'example: make demo ARGS="--updates 20 --seconds 20"'
+
+setup: ## install the packages that are missing (apt; as root or with sudo)
+	@tools/setup
+
+build: setup ## programs and benchmarks: build/release/bin
+	@tools/build release $(JOBS)
+
+demo: build ## the main job: live updates under streaming DMA (ARGS="--updates 20")
+	@build/release/bin/causeway demo $(ARGS)
+
+test: setup ## build with named points and debug checks, run all tests
+	@tools/build dev $(JOBS)
+	@$(CTEST) --test-dir build/dev $(CTEST_ARGS)
+
+bench: build ## all benchmarks (ARGS="--benchmark_filter=Preserve")
+	@for bench in build/release/bin/*_bench; do echo "== $$bench"; $$bench $(ARGS); done
+
+lint: setup ## the checks of tools/check-*
+	@for check in tools/check-*; do echo "== $$check"; $$check; done
+
+asan: setup ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@tools/build asan $(JOBS)
+	@$(CTEST) --test-dir build/asan $(UNIT) $(CTEST_ARGS)
+
+tsan: setup ## unit tests under ThreadSanitizer
+	@$(NO_ASLR) tools/build tsan $(JOBS)
+	@$(NO_ASLR) $(CTEST) --test-dir build/tsan $(UNIT) $(CTEST_ARGS)
+
+werror: setup ## build everything with warnings as errors
+	@tools/build werror $(JOBS)
+
+clang: ## the same with clang, and its thread safety analysis
+	@tools/setup clang
+	@tools/build clang $(JOBS)
+
+install: build ## programs to PREFIX (/usr/local) below DESTDIR
+	@cmake --install build/release --prefix $(PREFIX)
+
+clean: ## remove build/
+	@rm -rf build

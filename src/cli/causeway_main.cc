@@ -1,0 +1,27 @@
+// The `causeway` program: start, watch and live-update a stack on its machine.
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "cli/verb.h"
+
+int main(int argc, char** argv) {
+  using namespace causeway::cli;
+  CLI::App app("The Linux device-memory stack in userspace, with live update.", "causeway");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("causeway ") + CW_RELEASE);
+  app.footer("Example: causeway demo --updates 5\nHelp on a verb: causeway VERB --help");
+  std::vector<Verb> verbs{add_demo(app), add_up(app), add_down(app), add_status(app), add_kexec(app)};
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "causeway: {}; see causeway --help\n", error.what());
+    return kUsage;
+  }
+  for (const Verb& verb : verbs) {
+    if (verb.command->parsed()) return verb.run();
+  }
+  return kUsage;
+}

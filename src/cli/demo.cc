@@ -1,0 +1,200 @@
+#include "cli/demo.h"
+
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "cli/brief.h"
+#include "cli/launch.h"
+#include "cli/live_update.h"
+#include "cli/machine_client.h"
+#include "cli/programs.h"
+
+namespace causeway::cli {
+namespace {
+
+constexpr double kNsPerSecond = 1e9;
+constexpr uint64_t kPollNs = 100'000'000;
+// `corrupt` damages this transfer from the start of the stream: early enough for any demo.
+constexpr uint64_t kCorruptTransfer = 50;
+
+void sleep_until(uint64_t when_ns) {
+  timespec time{static_cast<time_t>(when_ns / 1'000'000'000), static_cast<long>(when_ns % 1'000'000'000)};
+  while (::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, nullptr) == EINTR) {
+  }
+}
+
+class Demo {
+ public:
+  Demo(const DemoOptions& options, Progress& progress)
+      : options_(options), progress_(progress), name_(private_name()),
+        kernel_socket_(server::kernel_socket_name(name_)) {
+    run_.wanted_updates = options.updates;
+  }
+
+  DemoRun run() {
+    if (power_on()) {
+      start_ns_ = monotonic_ns();
+      stream();
+      look_at_the_end();
+      power_off();
+    }
+    progress_.clear();
+    return std::move(run_);
+  }
+
+ private:
+  bool failed(std::string what) {
+    run_.failures.push_back(std::move(what));
+    return false;
+  }
+
+  bool power_on() {
+    progress_.show("starting the machine");
+    const Child::Options child{.life = Child::Life::kWithParent, .share_stderr = options_.verbose, .log_file = ""};
+    std::string reason;
+    auto machine = launch_machine(name_, {.ram = options_.ram, .devices = {}}, child, &reason);
+    if (!machine) return failed(reason);
+    machine_ = std::move(*machine);
+    if (options_.sabotage != nullptr && done_by_machine(*options_.sabotage) && !inject()) return false;
+    progress_.show("booting the first kernel");
+    auto kernel = launch_kernel(
+        name_, {.program = "", .command_line = demo_command_line(options_), .arguments = {}}, child, &reason);
+    if (!kernel) return failed(reason);
+    kernel_ = std::move(*kernel);
+    auto first = take_snapshot(kernel_socket_);
+    if (!first) return failed("the first kernel does not tell its status: " + brief(first.error()));
+    run_.first = std::move(*first);
+    return true;
+  }
+
+  bool inject() {
+    auto machine = MachineClient::connect(server::machine_socket_name(name_));
+    if (!machine) return failed("the machine does not answer: " + brief(machine.error()));
+    auto armed = machine->inject(hw::control::Fault::kCorruptByte, kCorruptTransfer);
+    if (!armed) return failed("cannot arm the fault: " + brief(armed.error()));
+    return true;
+  }
+
+  // The updates divide the time evenly: something streams before the first and after the last.
+  void stream() {
+    const double step = options_.seconds * kNsPerSecond / (options_.updates + 1);
+    for (unsigned number = 1; number <= options_.updates; ++number) {
+      if (!watch_until(start_ns_ + static_cast<uint64_t>(step * number))) return;
+      if (!update(number)) return;
+    }
+    watch_until(start_ns_ + static_cast<uint64_t>(options_.seconds * kNsPerSecond));
+  }
+
+  // False: the kernel is gone.
+  bool watch_until(uint64_t end_ns) {
+    for (uint64_t now; (now = monotonic_ns()) < end_ns;) {
+      sleep_until(std::min(end_ns, now + kPollNs));
+      auto snapshot = take_snapshot(kernel_socket_);
+      if (!snapshot) return failed(fmt::format("the kernel died while it ran ({})", death_of_kernel()));
+      show_progress(*snapshot);
+    }
+    return true;
+  }
+
+  bool update(unsigned number) {
+    std::string reason;
+    auto running = program_of_process(kernel_.pid());
+    if (!running) return failed(fmt::format("update {}: the kernel died ({})", number, death_of_kernel()));
+    auto target = program_path(other_kernel(*running));
+    if (!target) return failed(fmt::format("update {}: no second kernel beside the causeway program", number));
+    auto done = live_update(kernel_socket_, *target, &reason);
+    if (!done) {
+      std::string how = death_of_kernel();
+      return failed(fmt::format("update {}: {}{}", number, reason, how.empty() ? "" : fmt::format(" ({})", how)));
+    }
+    if (!run_.updates.empty()) run_.updates.back().end = done->before;
+    run_.updates.push_back({std::move(done->before), done->after, done->after});
+    show_progress(run_.updates.back().after);
+    return true;
+  }
+
+  std::string death_of_kernel() {
+    kernel_.wait(1000);
+    return kernel_.how_it_ended();
+  }
+
+  void show_progress(const Snapshot& now) {
+    drivers::DmaEngineStats total = now.total();
+    uint64_t ns = now.taken_ns - start_ns_;
+    uint64_t since = now.taken_ns - last_shown_ns_;
+    double rate = last_shown_ns_ == 0 || since == 0 ? 0 : static_cast<double>(total.bytes - last_bytes_) * 1e3 /
+                                                              static_cast<double>(since);
+    last_shown_ns_ = now.taken_ns;
+    last_bytes_ = total.bytes;
+    progress_.show(fmt::format("{:5.1f} s  update {}/{}  kernel {:<12}  {} records  {:.0f} MB/s  blackout {:.2f} ms  lost {}",
+                               static_cast<double>(ns) / kNsPerSecond, run_.updates.size(), options_.updates,
+                               now.status.release, total.records, rate, static_cast<double>(total.blackout_ns) / 1e6,
+                               total.lost));
+  }
+
+  void look_at_the_end() {
+    run_.seconds = static_cast<double>(monotonic_ns() - start_ns_) / kNsPerSecond;
+    if (auto last = take_snapshot(kernel_socket_)) {
+      if (!run_.updates.empty()) run_.updates.back().end = *last;
+      run_.last = std::move(*last);
+      for (uint64_t end = monotonic_ns() + 2'000'000'000; monotonic_ns() < end;) {
+        sleep_until(monotonic_ns() + kPollNs);
+        auto later = take_snapshot(kernel_socket_);
+        if (!later) break;
+        run_.later = std::move(*later);
+        if (run_.later->total().records > run_.last->total().records) break;
+      }
+    }
+    run_.machine_alive = machine_.running();
+    auto machine = MachineClient::connect(server::machine_socket_name(name_));
+    if (machine) {
+      if (auto text = machine->status()) run_.machine_status = std::move(*text);
+    }
+  }
+
+  void power_off() {
+    progress_.show("stopping");
+    if (kernel_.running()) {
+      auto reply = server::ask(kernel_socket_, "shutdown", 10000);
+      if (!reply || !reply->ok()) {
+        failed("the kernel does not shut down: " + (reply ? reply->text("reason") : brief(reply.error())));
+      } else if (!kernel_.wait(10000)) {
+        failed("the kernel still runs 10 s after its shutdown");
+      } else if (kernel_.how_it_ended() != "exit status 0") {
+        failed("the kernel's shutdown ended with " + kernel_.how_it_ended());
+      }
+    }
+    auto machine = MachineClient::connect(server::machine_socket_name(name_));
+    if (machine && machine->power_off()) machine_.wait(10000);
+  }
+
+  const DemoOptions& options_;
+  Progress& progress_;
+  const std::string name_;
+  const std::string kernel_socket_;
+  // The kernel ends before its machine does.
+  Child machine_;
+  Child kernel_;
+  uint64_t start_ns_ = 0;
+  uint64_t last_shown_ns_ = 0;
+  uint64_t last_bytes_ = 0;
+  DemoRun run_;
+};
+
+}  // namespace
+
+std::string demo_command_line(const DemoOptions& options) {
+  std::vector<std::string> words;
+  if (options.rate) words.push_back(fmt::format("dma_engine.rate={}", *options.rate));
+  if (options.ring) words.push_back(fmt::format("dma_engine.ring={}", *options.ring));
+  if (options.sabotage != nullptr && !done_by_machine(*options.sabotage))
+    words.push_back(fmt::format("sabotage={}", options.sabotage->name));
+  return fmt::format("{}", fmt::join(words, " "));
+}
+
+DemoRun run_demo(const DemoOptions& options, Progress& progress) { return Demo(options, progress).run(); }
+
+}  // namespace causeway::cli

@@ -1,0 +1,116 @@
+// A kernel is killed at every named point between the start of preserve and the end of restore; then
+// another one boots. The device's stream must be whole, and no page of it in anybody else's hands.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "live_machine.h"
+#include "program.h"
+
+namespace causeway::tests {
+namespace {
+
+using ::testing::IsEmpty;
+
+constexpr unsigned kShards = 3;
+// Long enough for recycling and the self test, which go on for a while after the boot.
+constexpr unsigned kAfterBootMs = 150;
+
+std::vector<std::string> points_of_shard(unsigned shard) {
+  Finished list = run({program("causeway-kernel"), "--list-points"});
+  EXPECT_EQ(list.status, 0) << list.err;
+  std::istringstream lines(list.out);
+  std::vector<std::string> points;
+  unsigned number = 0;
+  for (std::string point; std::getline(lines, point);) {
+    if (number++ % kShards == shard) points.push_back(point);
+  }
+  return points;
+}
+
+struct Matrix {
+  const char* name;
+  unsigned hit;        // the kernel dies when it comes by the point for the hit-th time
+  const char* format;  // of the handover
+};
+constexpr Matrix kMatrices[] = {{"FirstHit", 1, "v4"}, {"FourthHit", 4, "v4"}, {"FirstHitTyped", 1, "typed"}};
+
+enum class Outcome { kKilled, kNotReached };
+
+// Kernel 1 streams; kernel 2, where the point is armed, takes over, works a while, and freezes for
+// kernel 3: it is killed somewhere on that way, or does not come by the point at all.
+Outcome kill_at(LiveMachine& machine, const std::string& point, unsigned hit) {
+  std::string reason;
+  auto armed =
+      machine.kexec(fmt::format("{} --point {}=kill:{}", program("causeway-kernel-next"), point, hit), &reason);
+  if (!armed || machine.kernel_ended(kAfterBootMs)) return Outcome::kKilled;
+  auto third = machine.kexec(program("causeway-kernel"), &reason);
+  return third ? Outcome::kNotReached : Outcome::kKilled;
+}
+
+class KillPoints : public ::testing::TestWithParam<std::tuple<Matrix, unsigned>> {};
+
+TEST_P(KillPoints, StreamSurvivesAKernelKilledAtEachOfThem) {
+  const auto& [matrix, shard] = GetParam();
+  std::vector<std::string> points = points_of_shard(shard);
+  std::vector<std::string> not_reached;
+  for (const std::string& point : points) {
+    SCOPED_TRACE(point);
+    LiveMachine machine(
+        {.more = fmt::format("dma_engine.recycle=8 memory_pressure=256 ballast=32 kho_format={}", matrix.format)});
+    ASSERT_TRUE(machine.boot()) << machine.trouble();
+    ASSERT_TRUE(machine.wait_for_records(20));
+    const uint32_t epoch = machine.status()->total().device_epoch;
+
+    if (kill_at(machine, point, matrix.hit) == Outcome::kNotReached) {
+      not_reached.push_back(point);
+    } else {
+      ASSERT_TRUE(machine.kernel_ended(10000));
+      EXPECT_EQ(machine.how_kernel_ended(), "killed by SIGKILL");
+      ASSERT_TRUE(machine.boot("causeway-kernel-next"));
+      auto now = machine.status();
+      ASSERT_TRUE(now);
+      EXPECT_TRUE(now->total().adopted);
+    }
+    // Once round the ring, so that every buffer has been written to again.
+    EXPECT_TRUE(machine.wait_for_records(100)) << "the stream stands still";
+    EXPECT_THAT(machine.faults(epoch), IsEmpty());
+    if (HasFailure()) break;
+  }
+  std::string list = fmt::format("{}", fmt::join(not_reached, " "));
+  RecordProperty("not_reached", list);
+  fmt::print("killed at {} points, not reached: {}\n", points.size() - not_reached.size(), list);
+  EXPECT_GE(points.size(), 10u);
+  if (matrix.hit == 1) {
+    EXPECT_GE(points.size() - not_reached.size(), points.size() / 2) << "not reached: " << list;
+  }
+}
+INSTANTIATE_TEST_SUITE_P(All, KillPoints,
+                         ::testing::Combine(::testing::ValuesIn(kMatrices), ::testing::Range(0u, kShards)),
+                         [](const auto& param) {
+                           return fmt::format("{}_{}", std::get<0>(param.param).name, std::get<1>(param.param));
+                         });
+
+// Killed anywhere, not only where somebody thought of it.
+TEST(KillAnywhere, StreamSurvivesKernelsKilledAtOddMoments) {
+  LiveMachine machine;
+  ASSERT_TRUE(machine.boot()) << machine.trouble();
+  ASSERT_TRUE(machine.wait_for_records(20));
+  const uint32_t epoch = machine.status()->total().device_epoch;
+  for (unsigned i = 0; i < 12; ++i) {
+    SCOPED_TRACE(i);
+    sleep_ms(i * 3);
+    machine.kill_kernel();
+    ASSERT_TRUE(machine.boot(i % 2 == 0 ? "causeway-kernel-next" : "causeway-kernel"));
+    auto now = machine.status();
+    ASSERT_TRUE(now);
+    EXPECT_EQ(now->status.boot, kernel::BootKind::kTakeover);
+  }
+  EXPECT_TRUE(machine.wait_for_records(100));
+  EXPECT_THAT(machine.faults(epoch), IsEmpty());
+}
+
+}  // namespace
+}  // namespace causeway::tests

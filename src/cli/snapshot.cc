@@ -67,7 +67,7 @@ void parse_engines(const Lines& lines, kernel::KernelStatus* status) {
     auto [bdf, field] = split_engine_line(name);
     if (bdf.empty()) continue;
     auto engine = std::find_if(status->engines.begin(), status->engines.end(),
-                               [&](const auto& entry) { return entry.first == bdf; });
+                               [wanted = bdf](const auto& entry) { return entry.first == wanted; });
     if (engine == status->engines.end())
       engine = status->engines.insert(engine, {std::string(bdf), DmaEngineStats{}});
     if (auto setter = engine_fields().find(field); setter != engine_fields().end())
@@ -192,7 +192,7 @@ nlohmann::json status_json(const server::Reply& reply) {
     if (auto [bdf, field] = split_engine_line(name); !bdf.empty()) {
       auto& engines = root["engines"];
       auto engine = std::find_if(engines.begin(), engines.end(),
-                                 [&, wanted = bdf](const auto& entry) { return entry["bdf"] == wanted; });
+                                 [wanted = bdf](const auto& entry) { return entry["bdf"] == wanted; });
       if (engine == engines.end()) {
         engines.push_back({{"bdf", bdf}});
         engine = std::prev(engines.end());

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "dma/direct.h"
 #include "dma/state.h"
-#include "dma/test_boot.h"
+#include "dma/testing/boot.h"
 
 namespace causeway::dma::testing {
 namespace {

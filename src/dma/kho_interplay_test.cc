@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "dma/test_in_flight.h"
+#include "dma/testing/in_flight.h"
 
 namespace causeway::dma::testing {
 namespace {

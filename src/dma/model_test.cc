@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/log.h"
-#include "dma/test_boot.h"
+#include "dma/testing/boot.h"
 
 namespace causeway::dma::testing {
 namespace {

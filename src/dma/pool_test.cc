@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "dma/test_boot.h"
+#include "dma/testing/boot.h"
 
 namespace causeway::dma::testing {
 namespace {

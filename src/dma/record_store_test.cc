@@ -6,7 +6,7 @@
 #include <set>
 #include <vector>
 
-#include "dma/test_boot.h"
+#include "dma/testing/boot.h"
 
 namespace causeway::dma::testing {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "dma/state.h"
-#include "dma/test_in_flight.h"
+#include "dma/testing/in_flight.h"
 
 namespace causeway::dma::testing {
 namespace {

@@ -29,16 +29,22 @@ Status AllocationPool::restore_or_allocate(uint64_t count) {
   buffers_.reserve(predecessor_table_->size());
   while (const auto* token = predecessor_table_->read<uint64_t>()) {
     buffers_.push_back(CW_TRY(PreservedBuffer::restore(device_, kPageSize, *token)));
-    uint64_t number = *buffers_.back().memory.as<uint64_t>();
-    if (number != buffers_.size() - 1) {
-      log::error("drivers", "allocation {} of the pool holds {}", buffers_.size() - 1, number);
-      return fail(EILSEQ, "an allocation of the pool came back with other contents");
-    }
+  }
+  return {};
+}
+
+Status AllocationPool::check_contents() const {
+  for (uint64_t i = 0; i < buffers_.size(); ++i) {
+    uint64_t number = *buffers_[i].memory.as<uint64_t>();
+    if (number == i) continue;
+    log::error("drivers", "allocation {} of the pool holds {}", i, number);
+    return fail(EILSEQ, "an allocation of the pool came back with other contents");
   }
   return {};
 }
 
 Status AllocationPool::preserve() {
+  CW_TRY(check_contents());
   auto* state = static_cast<abi::AllocationPoolState*>(
       CW_TRY(kho_.alloc_preserve(sizeof(abi::AllocationPoolState))));
   table_ = CW_TRY(kho::BlockSet::create(kho_, sizeof(uint64_t)));

@@ -22,15 +22,17 @@ class AllocationPool {
  public:
   AllocationPool(kho::Kho& kho, dma::Device& device) : kho_(kho), device_(device) {}
 
-  // The predecessor's allocations if it left any, else `count` new ones of one page. Each holds its
-  // own number; EILSEQ if one came back with something else.
+  // The predecessor's allocations if it left any, else `count` new ones of one page.
   Status restore_or_allocate(uint64_t count);
-  // All of them, and the subtree by which the next kernel finds them.
+  // All of them, and the subtree by which the next kernel finds them. Each holds its own number; EILSEQ if
+  // one came back with something else.
   Status preserve();
   void handover_committed();
   uint64_t size() const { return buffers_.size(); }
 
  private:
+  Status check_contents() const;
+
   kho::Kho& kho_;
   dma::Device& device_;
   std::vector<PreservedBuffer> buffers_;

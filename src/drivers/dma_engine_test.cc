@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "base/log.h"
-#include "dma/test_boot.h"
+#include "dma/testing/boot.h"
 #include "drivers/abi/dma_engine_v1.h"
 #include "hw/dma_engine.h"
 

@@ -22,7 +22,7 @@ class Coverage {
  public:
   // ENOMEM: no address space.
   static Result<Coverage> create(uint64_t end_pfn) {
-    return Coverage(CW_TRY(Mapping::sparse(std::max<size_t>((end_pfn + 63) / 64 * sizeof(uint64_t), 1))));
+    return Coverage(CW_TRY(Mapping::sparse(kSkew + (end_pfn + 64) / 64 * sizeof(uint64_t))));
   }
 
   // The range lies below end_pfn.
@@ -39,12 +39,16 @@ class Coverage {
   }
 
  private:
+  // A frame's bit here and in its leaf of the tree would lie at the same offset of a page, and the processor
+  // takes a load for dependent on a store with the same low 12 bits.
+  static constexpr size_t kSkew = 1088;
+
   explicit Coverage(Mapping bits) : bits_(std::move(bits)) {}
 
   // visit(word, mask of the range's bits in it) until it returns true.
   template <typename Visit>
   void each_word(PfnRange range, Visit visit) const {
-    auto* words = bits_.at<uint64_t>(0);
+    auto* words = bits_.at<uint64_t>(kSkew);
     uint64_t begin = range.begin.value();
     const uint64_t end = range.end.value();
     if (end - begin == 1) {

@@ -13,7 +13,9 @@ class Preserve : public ::testing::Test {
  protected:
   explicit Preserve(Format format = Format::kV4) : now_(machine_, test_params(format)) {
     base_ = now_.kho->stats();
+    log::set_level(log::Level::kWarn);
   }
+  ~Preserve() override { log::set_level(log::Level::kInfo); }
   // Keys that the test itself has added.
   uint64_t blocks() const { return now_.kho->stats().preserved_blocks - base_.preserved_blocks; }
   uint64_t pages() const { return now_.kho->stats().preserved_pages - base_.preserved_pages; }

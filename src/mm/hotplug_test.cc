@@ -1,7 +1,7 @@
 // Memory that comes and goes at run time.
 #include <gtest/gtest.h>
 
-#include "mm/test_memory.h"
+#include "mm/testing/memory.h"
 
 namespace causeway::mm {
 namespace {

@@ -5,7 +5,7 @@
 #include <map>
 #include <random>
 
-#include "mm/test_memory.h"
+#include "mm/testing/memory.h"
 
 namespace causeway::mm {
 namespace {

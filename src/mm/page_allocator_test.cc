@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "base/point.h"
-#include "mm/test_memory.h"
+#include "mm/testing/memory.h"
 
 namespace causeway::mm {
 namespace {

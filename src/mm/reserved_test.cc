@@ -4,7 +4,7 @@
 #include <set>
 
 #include "base/log.h"
-#include "mm/test_memory.h"
+#include "mm/testing/memory.h"
 
 namespace causeway::mm {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/log.h"
-#include "mm/test_memory.h"
+#include "mm/testing/memory.h"
 
 namespace causeway::mm {
 namespace {

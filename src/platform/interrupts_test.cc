@@ -4,7 +4,7 @@
 
 #include <thread>
 
-#include "platform/testing_machine.h"
+#include "platform/testing/machine.h"
 
 namespace causeway::platform {
 namespace {

@@ -9,7 +9,7 @@
 #include "hw/bus.h"
 #include "hw/pci.h"
 #include "hw/shared_words.h"
-#include "platform/testing_machine.h"
+#include "platform/testing/machine.h"
 
 namespace causeway::platform {
 namespace {

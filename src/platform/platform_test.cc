@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "hw/stream_record.h"
-#include "platform/testing_machine.h"
+#include "platform/testing/machine.h"
 
 namespace causeway::platform {
 namespace {

@@ -118,7 +118,7 @@ Error jump_to(const Options& options, int listener, const std::string& path, con
   argv.push_back(nullptr);
   CW_POINT("server.jump.before_exec");
   ::execve(path.c_str(), argv.data(), environ);
-  return Error{Errno{errno}, "execve", std::source_location::current()};
+  return Error{Errno{errno}, "execve", SourceLocation::current()};
 }
 
 int run(const Options& options) {

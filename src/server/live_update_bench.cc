@@ -87,7 +87,7 @@ void live_updates(benchmark::State& state, uint64_t ram_mib, uint64_t allocation
   std::string control = name + "-kernel";
   Child machine({sibling("causeway-machine"), "--listen", name, "--ram", fmt::format("{}M", ram_mib)});
   Child kernel({sibling("causeway-kernel"), "--machine", name, "--control", control, "--log-level", "warning",
-                "--cmdline", fmt::format("ballast={} memory_pressure=0 dma_engine.ring=256", allocations)});
+                "--cmdline", fmt::format("ballast={} memory_pressure=0 dma_engine.ring=256 dma_engine.overrun=hold", allocations)});
   if (!machine.ready() || !kernel.ready()) return state.SkipWithError("cannot start a machine and a kernel");
 
   uint64_t generation = 1;

@@ -20,6 +20,7 @@
 #include "kernel/version.h"
 #include "server/control.h"
 #include "server/control_server.h"
+#include "server/old_memory.h"
 
 namespace causeway::server {
 namespace {
@@ -117,6 +118,7 @@ Error jump_to(const Options& options, int listener, const std::string& path, con
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   CW_POINT("server.jump.before_exec");
+  OldMemory keeper = OldMemory::keep();
   ::execve(path.c_str(), argv.data(), environ);
   return Error{Errno{errno}, "execve", SourceLocation::current()};
 }
@@ -130,6 +132,7 @@ int run(const Options& options) {
   Result<kernel::BootParams> params = kernel::parse_command_line(options.command_line, &problem);
   if (!params) usage_error(problem);
 
+  OldMemory::reap_without_waiting();
   // Signals are read, not handled; blocked before the first thread starts.
   sigset_t ending;
   sigemptyset(&ending);

@@ -9,7 +9,7 @@ int main(int argc, char** argv) {
   using namespace causeway::cli;
   CLI::App app("The Linux device-memory stack in userspace, with live update.", "causeway");
   app.require_subcommand(1);
-  app.set_version_flag("--version", std::string("causeway ") + CW_RELEASE);
+  app.set_version_flag("--version", std::string("causeway ") + CW_CLI_VERSION);
   app.footer("Example: causeway demo --updates 5\nHelp on a verb: causeway VERB --help");
   std::vector<Verb> verbs{add_demo(app), add_up(app), add_down(app), add_status(app), add_kexec(app)};
   try {

@@ -20,8 +20,9 @@ struct PreservedBuffer {
   static Result<PreservedBuffer> allocate(dma::Device& device, uint64_t size) {
     return PreservedBuffer{CW_TRY(dma::alloc_coherent(device, size, mm::kGfpKernel)), dma::Token::kNone};
   }
-  // From the predecessor's token; not yet preserved for the successor.
+  // From the predecessor's token; not yet preserved for the successor. ENOENT: it left none.
   static Result<PreservedBuffer> restore(dma::Device& device, uint64_t size, uint64_t token) {
+    if (token == 0) return fail(ENOENT, "the predecessor did not preserve an allocation the device uses");
     return PreservedBuffer{CW_TRY(dma::restore_allocation(device, size, mm::kGfpKernel, dma::Attr::kNone,
                                                           dma::Token{token})),
                            dma::Token::kNone};

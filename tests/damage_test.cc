@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <functional>
+#include <ostream>
 
 #include "base/mapping.h"
 #include "hw/bus.h"
@@ -94,6 +95,7 @@ struct Damage {
   const char* name;
   std::function<void(Inside&)> inflict;
   const char* logged;
+  friend void PrintTo(const Damage& self, std::ostream* out) { *out << self.name; }
 };
 
 class DamagedHandover : public ::testing::TestWithParam<Damage> {};

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <sstream>
 
 #include "live_machine.h"
@@ -34,6 +35,7 @@ struct Matrix {
   const char* name;
   unsigned hit;        // the kernel dies when it comes by the point for the hit-th time
   const char* format;  // of the handover
+  friend void PrintTo(const Matrix& self, std::ostream* out) { *out << self.name; }
 };
 constexpr Matrix kMatrices[] = {{"FirstHit", 1, "v4"}, {"FourthHit", 4, "v4"}, {"FirstHitTyped", 1, "typed"}};
 

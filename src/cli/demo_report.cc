@@ -10,6 +10,8 @@ namespace {
 
 double ms(uint64_t ns) { return static_cast<double>(ns) / 1e6; }
 
+std::string count(size_t number, const char* noun) { return fmt::format("{} {}{}", number, noun, number == 1 ? "" : "s"); }
+
 // Counters that every generation starts anew, over all of them.
 struct Sums {
   uint64_t leaked_pages = 0;
@@ -76,10 +78,10 @@ std::string demo_text(const DemoRun& run, const std::vector<std::string>& proble
        sums.pressure_rounds, sums.pressure_damaged, sums.recycled, sums.leaked_pages);
   for (const std::string& problem : problems) line("problem: {}", problem);
   if (problems.empty()) {
-    line("ok: {} live updates, no transfer lost, refused or corrupted, the stream never stopped",
-         run.updates.size());
+    line("ok: {}, no transfer lost, refused or corrupted, the stream never stopped",
+         count(run.updates.size(), "live update"));
   } else {
-    line("failed: {} problems", problems.size());
+    line("failed: {}", count(problems.size(), "problem"));
   }
   return text;
 }

@@ -60,17 +60,6 @@ class Verdict {
   void check_generation(const Snapshot& snapshot) {
     const kernel::KernelStatus& status = snapshot.status;
     const drivers::DmaEngineStats total = snapshot.total();
-    none("records lost", total.lost, &most_lost_, status);
-    none("records corrupted", total.corrupted, &most_corrupted_, status);
-    none("records replayed", total.replayed, &most_replayed_, status);
-    none("transfers refused", std::max(total.refused, total.device_refused), &most_refused_, status);
-    none("records dropped by the device", total.device_dropped, &most_dropped_, status);
-    none("work descriptors failed", total.work_failed, &most_work_failed_, status);
-    none("blocks of allocated memory overwritten by somebody else", status.pressure_damaged, &most_damaged_, status);
-    none("bad pages", status.pages.bad_pages, &most_bad_pages_, status);
-    none("failed restores", status.kho.failed_restores, &most_failed_restores_, status);
-    none("pages leaked", snapshot.leaked_pages(), &most_leaked_, status);
-    none("preserved pages that nobody restored", snapshot.unrestored_pages(), &most_unrestored_, status);
     if (status.engines.empty()) {
       add(fmt::format("generation {} drives no device, want 1 or more", status.generation));
     } else {
@@ -78,6 +67,19 @@ class Verdict {
     }
     for (const std::string& error : status.driver_errors)
       add(fmt::format("generation {}: driver error: {}", status.generation, error));
+    none("records lost", total.lost, &most_lost_, status);
+    none("records corrupted", total.corrupted, &most_corrupted_, status);
+    none("records replayed", total.replayed, &most_replayed_, status);
+    none("transfers refused", std::max(total.refused, total.device_refused), &most_refused_, status);
+    none("records dropped by the device", total.device_dropped, &most_dropped_, status);
+    // The device's gap may be its own pacing and lateness; what makes it wait for us has a counter of its own.
+    none("nanoseconds the device waited for a buffer", total.device_starved_ns, &most_starved_, status);
+    none("work descriptors failed", total.work_failed, &most_work_failed_, status);
+    none("blocks of allocated memory overwritten by somebody else", status.pressure_damaged, &most_damaged_, status);
+    none("bad pages", status.pages.bad_pages, &most_bad_pages_, status);
+    none("failed restores", status.kho.failed_restores, &most_failed_restores_, status);
+    none("pages leaked", snapshot.leaked_pages(), &most_leaked_, status);
+    none("preserved pages that nobody restored", snapshot.unrestored_pages(), &most_unrestored_, status);
     for (const std::string& problem : status.problems)
       add(fmt::format("generation {}: {}", status.generation, problem));
   }
@@ -115,7 +117,8 @@ class Verdict {
 
   const DemoRun& run_;
   std::vector<std::string> problems_;
-  uint64_t most_lost_ = 0, most_corrupted_ = 0, most_replayed_ = 0, most_refused_ = 0, most_dropped_ = 0;
+  uint64_t most_lost_ = 0, most_corrupted_ = 0, most_replayed_ = 0, most_refused_ = 0;
+  uint64_t most_dropped_ = 0, most_starved_ = 0;
   uint64_t most_work_failed_ = 0, most_damaged_ = 0, most_bad_pages_ = 0, most_failed_restores_ = 0;
   uint64_t most_leaked_ = 0, most_unrestored_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <ostream>
 
 namespace causeway::cli {
 namespace {
@@ -62,6 +63,7 @@ struct Violation {
   const char* name;
   std::function<void(DemoRun&)> commit;
   const char* named;  // part of the one problem line it must give
+  friend void PrintTo(const Violation& self, std::ostream* out) { *out << self.name; }
 };
 
 class DemoVerdictViolation : public ::testing::TestWithParam<Violation> {};
@@ -79,6 +81,7 @@ const Violation kViolations[] = {
     {"Replayed", [](DemoRun& r) { engine(r.updates[0].end).replayed = 2; }, "records replayed: 2 in generation 2"},
     {"Refused", [](DemoRun& r) { engine(*r.last).refused = 1; }, "transfers refused: 1"},
     {"DeviceRefused", [](DemoRun& r) { engine(*r.last).device_refused = 1; }, "transfers refused: 1"},
+    {"Starved", [](DemoRun& r) { engine(*r.last).device_starved_ns = 7; }, "device waited for a buffer: 7"},
     {"Dropped", [](DemoRun& r) { engine(*r.last).device_dropped = 5; }, "dropped by the device: 5"},
     {"WorkFailed", [](DemoRun& r) { engine(*r.last).work_failed = 1; }, "work descriptors failed: 1"},
     {"Epoch", [](DemoRun& r) { engine(*r.last).device_epoch = 2; }, "device epoch 2, want 1"},

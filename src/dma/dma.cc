@@ -14,6 +14,18 @@ namespace causeway::dma {
 Dma::Dma(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Dma::~Dma() = default;
 
+const char* Dma::State::cannot_hand_over(const DeviceTraits& traits) const {
+  if (!config.liveupdate) return "built without preservation of DMA memory";
+  if (!kho.is_enabled()) return "kexec handover is off";
+  if (traits.coherent_memory) return "the device has memory of its own";
+  if (traits.iommu) return "the device is behind an IOMMU";
+  if (config.cma) return "DMA memory may come from CMA";
+  if (traits.restricted_pool) return "the device uses a restricted pool";
+  if (config.arch_has_dma_alloc && !traits.coherent) return "the device uses the architecture's allocator";
+  if (config.global_pool && !traits.coherent) return "the device uses the global pool";
+  return nullptr;
+}
+
 Result<std::unique_ptr<Dma>> Dma::create(mm::PageAllocator& allocator, mm::Vmalloc& vmalloc, kho::Kho& kho,
                                          const Config& config) {
   auto state = std::make_unique<State>(allocator, vmalloc, kho, config);

@@ -5,11 +5,11 @@
 //   KHO is off, or the kernel was built without DMA_LIVEUPDATE   there is no carrier
 //   the device has memory of its own, or is behind an IOMMU      not the direct path
 //   DMA_CMA                                                      pages counted one by one, another owner
-//   NO_KERNEL_MAPPING, not forced unencrypted, not restricted    a cookie
-//   ARCH_HAS_DMA_ALLOC, incoherent, not restricted               the architecture's allocator
-//   DMA_GLOBAL_POOL, incoherent                                  pool pages
-//   address in an atomic pool                                    pool pages
 //   a restricted pool                                            pool pages; the posted code forgets this one
+//   ARCH_HAS_DMA_ALLOC, incoherent                               the architecture's allocator
+//   DMA_GLOBAL_POOL, incoherent                                  pool pages
+//   NO_KERNEL_MAPPING, not forced unencrypted                    a cookie
+//   address in an atomic pool                                    pool pages
 //   no physical address behind the handle                        nothing to preserve
 //
 // Pool pages belong to their pool, which the next kernel makes anew somewhere else.
@@ -26,22 +26,12 @@ namespace causeway::dma {
 namespace {
 
 const char* refusal(Dma::State& state, const Device& device, const Coherent& allocation, Attr attrs) {
-  const DeviceTraits& traits = device.traits();
-  const Config& config = state.config;
-  if (!config.liveupdate) return "built without preservation of DMA memory";
-  if (!state.kho.is_enabled()) return "kexec handover is off";
-  if (traits.coherent_memory) return "the device has memory of its own";
-  if (traits.iommu) return "the device is behind an IOMMU";
-  if (config.cma) return "DMA memory may come from CMA";
+  if (const char* reason = state.cannot_hand_over(device.traits())) return reason;
   if (direct::is_cookie(device, attrs)) return "memory without a kernel mapping";
-  if (config.arch_has_dma_alloc && !traits.coherent && !traits.restricted_pool)
-    return "memory of the architecture's allocator";
-  if (config.global_pool && !traits.coherent) return "memory of the global pool";
   const platform::DirectMap& linear = state.map().direct_map();
   if (state.atomic_pools && linear.contains(allocation.cpu) &&
       state.atomic_pools->contains(linear.to_phys(allocation.cpu), align_up(allocation.size, kPageSize)))
     return "memory of an atomic pool";
-  if (traits.restricted_pool) return "memory of a restricted pool";
   if (!device.to_phys(allocation.handle)) return "no physical address behind the handle";
   return nullptr;
 }

@@ -24,21 +24,6 @@ namespace {
 constexpr uint16_t kKnownFlags =
     abi::kForceDecrypted | abi::kRemapped | abi::kUncached | abi::kCoherentDevice;
 
-// What could not be given back by the ordinary free, or not be preserved in the first place.
-const char* refusal(const Dma::State& state, const DeviceTraits& traits) {
-  const Config& config = state.config;
-  if (!config.liveupdate) return "built without preservation of DMA memory";
-  if (!state.kho.is_enabled()) return "kexec handover is off";
-  if (traits.coherent_memory) return "the device has memory of its own";
-  if (traits.iommu) return "the device is behind an IOMMU";
-  if (config.cma) return "DMA memory may come from CMA";
-  if (config.arch_has_dma_alloc && !traits.coherent && !traits.restricted_pool)
-    return "the device uses the architecture's allocator";
-  if (config.global_pool && !traits.coherent) return "the device uses the global pool";
-  if (traits.restricted_pool) return "the device uses a restricted pool";
-  return nullptr;
-}
-
 // Pages of the range that are preserved and not yet restored.
 uint64_t preserved_pages(Dma::State& state, PfnRange range) {
   uint64_t pages = 0;
@@ -147,7 +132,7 @@ void count_leak(Dma::State& state, const Device& device, const abi::AllocRecord&
 
 Result<Coherent> restore_allocation(Device& device, uint64_t size, mm::Gfp gfp, Attr attrs, Token token) {
   Dma::State& state = device.dma().state();
-  if (const char* reason = refusal(state, device.traits())) return fail(EOPNOTSUPP, reason);
+  if (const char* reason = state.cannot_hand_over(device.traits())) return fail(EOPNOTSUPP, reason);
   CW_POINT("dma.restore.before_check");
   PhysAddr where(static_cast<uint64_t>(token));
   auto record =

@@ -23,6 +23,9 @@ struct Dma::State {
         config(config_),
         records(sync::LockName{"dma.records"}, kho_) {}
 
+  // Why a device's memory can neither be preserved nor be restored, whatever the allocation; null: it can.
+  const char* cannot_hand_over(const DeviceTraits& traits) const;
+
   mm::MemMap& map() { return allocator.map(); }
   std::byte* linear(PhysAddr phys) { return map().direct_map().to_virt(phys); }
 

@@ -242,9 +242,10 @@ bool Queue::complete(const regs::Completion& completion) {
 void Queue::halt(const char* what, DmaAddr address, DmaStatus status) {
   if (status == DmaStatus::kBusMasterOff) return;
   halted_ = true;
-  owner_.registers().set_bits(regs::kDeviceStatus, 1u << 8 << number_);
+  // The reason first: whoever sees the bit finds the reason in the log.
   log::warn("machine", "{}: queue {} halted: {} at {}: {}", owner_.name(), number_, what, address,
             name_of(status));
+  owner_.registers().set_bits(regs::kDeviceStatus, 1u << 8 << number_);
 }
 
 void Queue::set_busy(bool busy) {

@@ -226,7 +226,6 @@ Status DmaEngine::start() {
     sync::MutexLock lock(s.stream_mutex);
     s.consuming = true;
     if (s.adopted) {
-      s.stream->live().frozen_ns = 0;
       s.stream->resume();
     } else {
       s.function.set_bus_master(true);
@@ -270,7 +269,6 @@ void DmaEngine::freeze() {
   }
   sync::MutexLock lock(s.stream_mutex);
   s.consuming = false;
-  s.stream->live().frozen_ns = monotonic_ns();
   s.regs.write32(reg::queue_base(reg::kStreamQueue) + reg::kResetGap, 1);
 }
 
@@ -282,7 +280,6 @@ void DmaEngine::thaw() {
   }
   {
     sync::MutexLock lock(s.stream_mutex);
-    s.stream->live().frozen_ns = 0;
     s.consuming = true;
   }
   s.consume();

@@ -67,8 +67,7 @@ struct LiveState {
   std::atomic<uint64_t> current;  // 0 or 1
   Counters slot[2];
   uint64_t epoch;                 // the device's kEpoch when the stream was started
-  uint64_t frozen_ns;             // when the last kernel froze the driver; 0: it has not
 };
-static_assert(sizeof(LiveState) == 184 && sizeof(LiveState) <= kPageSize);
+static_assert(sizeof(LiveState) == 176 && sizeof(LiveState) <= kPageSize);
 
 }  // namespace causeway::drivers::abi

@@ -11,6 +11,8 @@ PREFIX ?= /usr/local
 ARGS ?=
 # Arguments of ctest: make test CTEST_ARGS="-R Radix"
 CTEST_ARGS ?=
+# How long `make fuzz` runs.
+SECONDS ?= 60
 # Further options of the CMake configuration.
 export CMAKE_FLAGS ?=
 CTEST := ctest --output-on-failure -j $(JOBS)
@@ -22,10 +24,10 @@ endif
 # ThreadSanitizer does not cope with the widest address space randomisation.
 NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo test bench lint asan tsan werror clang install clean
+.PHONY: help setup build demo test test-kernel-selftests bench lint asan tsan fuzz werror clang install clean
 help: ## this text
 	@echo "usage: make TARGET"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 25
 	@echo 'example: make demo ARGS="--updates 20 --seconds 20"'
 
 setup: ## install the packages that are missing (apt; as root or with sudo)
@@ -41,6 +43,9 @@ test: setup ## build with named points and debug checks, run all tests
 	@tools/build dev $(JOBS)
 	@$(CTEST) --test-dir build/dev $(CTEST_ARGS)
 
+test-kernel-selftests: build ## Linux's own live update selftests, unmodified (fetches its source through apt)
+	@tests/kernel-selftests $(ARGS)
+
 bench: build ## all benchmarks (ARGS="--benchmark_filter=Preserve")
 	@for bench in build/release/bin/*_bench; do echo "== $$bench"; $$bench $(ARGS); done
 
@@ -54,6 +59,14 @@ asan: setup ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 tsan: setup ## unit tests under ThreadSanitizer
 	@$(NO_ASLR) tools/build tsan $(JOBS)
 	@$(NO_ASLR) $(CTEST) --test-dir build/tsan $(UNIT) $(CTEST_ARGS)
+
+fuzz: ## the inspector against libFuzzer for SECONDS (60), from its corpus
+	@tools/setup clang
+	@test -f build/fuzz/build.ninja || cmake --preset fuzz >/dev/null
+	@cmake --build build/fuzz --parallel $(JOBS) --target inspect_fuzz
+	@mkdir -p build/fuzz/found
+	@build/fuzz/bin/inspect_fuzz -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	  -artifact_prefix=build/fuzz/ build/fuzz/found src/inspect/testdata/corpus
 
 werror: setup ## build everything with warnings as errors
 	@tools/build werror $(JOBS)

@@ -23,3 +23,7 @@ endif()
 if(CW_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(causeway_compile INTERFACE -Wno-maybe-uninitialized -Wno-tsan)
 endif()
+# "text" + std::string is misjudged by GCC 12 with optimisation (PR 105651).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(causeway_compile INTERFACE -Wno-restrict)
+endif()

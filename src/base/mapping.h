@@ -24,6 +24,8 @@ class Mapping {
   static Result<Mapping> sparse(size_t size);
   // `size` bytes of the file from `offset`, read-write and shared.
   static Result<Mapping> shared(int fd, uint64_t offset, size_t size);
+  // The same for reading only; also of a file that is sealed against writing.
+  static Result<Mapping> shared_read_only(int fd, uint64_t offset, size_t size);
 
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }

@@ -198,6 +198,10 @@ void Child::release() {
   ended_ = false;
 }
 
+int shell_status(int wait_status) {
+  return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
 void stop_children_on_signals() {
   struct sigaction action {};
   action.sa_handler = stop_children;

@@ -59,6 +59,11 @@ class Child {
   UniqueFd log_;
 };
 
+// A wait status as a shell gives it: the exit status, or 128 + signal.
+int shell_status(int wait_status);
+// What a shell returns for a program that is there and cannot be executed.
+inline constexpr int kCannotExecute = 126;
+
 void stop_children_on_signals();
 
 }  // namespace causeway::cli

@@ -74,7 +74,8 @@ Result<Child> launch_kernel(const std::string& name, const KernelSpec& spec, con
   std::string program =
       spec.program.empty() ? CW_TRY(find_program(kKernelProgram, reason)) : absolute_path(spec.program);
   const std::string socket = server::kernel_socket_name(name);
-  std::vector<std::string> arguments{"--machine", server::machine_socket_name(name), "--control", socket};
+  std::vector<std::string> arguments{"--machine", server::machine_socket_name(name), "--control", socket,
+                                     "--clients", server::client_socket_name(name)};
   if (!spec.command_line.empty()) arguments.insert(arguments.end(), {"--cmdline", spec.command_line});
   arguments.insert(arguments.end(), spec.arguments.begin(), spec.arguments.end());
   if (options.life == Child::Life::kWithParent) arguments.push_back("--die-with-parent");

@@ -10,6 +10,9 @@ namespace causeway::cli {
 namespace {
 
 constexpr uint64_t kBootPatienceNs = 60'000'000'000;
+constexpr unsigned kFreezePatienceMs = 30'000;
+// The file may be on a slow disk, and all preserved memory goes into it.
+constexpr unsigned kDumpPatienceMs = 3'600'000;
 constexpr uint64_t kFirstWorkPatienceNs = 5'000'000'000;
 
 void pause_ms(long ms) {
@@ -37,7 +40,7 @@ Result<Snapshot> first_answer(const std::string& socket, std::string* reason) {
 }  // namespace
 
 Result<LiveUpdate> live_update(const std::string& kernel_socket, const std::string& target,
-                               std::string* reason) {
+                               std::string* reason, int dump) {
   auto before = take_snapshot(kernel_socket);
   if (!before) {
     *reason = fmt::format("no kernel answers ({})", brief(before.error()));
@@ -47,11 +50,13 @@ Result<LiveUpdate> live_update(const std::string& kernel_socket, const std::stri
   update.before = std::move(*before);
 
   const uint64_t start = monotonic_ns();
-  auto reply = server::ask(kernel_socket, "kexec " + target, 30000);
+  const std::string request = fmt::format("kexec {}{}", target, dump >= 0 ? " --dump" : "");
+  auto reply = server::ask(kernel_socket, request, dump >= 0 ? kDumpPatienceMs : kFreezePatienceMs, dump);
   if (reply && !reply->ok()) {
     *reason = fmt::format("refused, kernel {} goes on: {}", update.before.status.release, reply->text("reason"));
     return fail(ECANCELED, "the live update was refused");
   }
+  if (reply) update.last_words = std::move(*reply);
   // No whole answer: it may have died, or jumped before the answer was out. The next answer tells.
   update.after = CW_TRY(first_answer(kernel_socket, reason));
   update.request_ns = monotonic_ns() - start;

@@ -18,7 +18,7 @@ class Listener {
     EXPECT_EQ(::pipe(ready), 0);
     pid_ = ::fork();
     if (pid_ == 0) {
-      auto socket = server::listen_on(name);
+      auto socket = server::listen_on(name, SOCK_STREAM);
       char byte = socket ? 'y' : 'n';
       (void)!::write(ready[1], &byte, 1);
       while (true) ::pause();

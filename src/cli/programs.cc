@@ -24,6 +24,15 @@ Result<std::string> program_path(std::string_view name) {
   return path.string();
 }
 
+Result<std::string> library_path(std::string_view name) {
+  std::filesystem::path own = CW_TRY(read_link("/proc/self/exe"));
+  for (const char* directory : {"lib", "lib/causeway"}) {
+    std::filesystem::path path = own.parent_path().parent_path() / directory / name;
+    if (::access(path.c_str(), R_OK) == 0) return path.string();
+  }
+  return fail(ENOENT, "a library of this installation is missing");
+}
+
 Result<std::string> program_of_process(int pid) { return read_link(fmt::format("/proc/{}/exe", pid)); }
 
 std::string_view other_kernel(std::string_view running) {

@@ -14,8 +14,13 @@ inline constexpr std::string_view kMachineProgram = "causeway-machine";
 inline constexpr std::string_view kKernelProgram = "causeway-kernel";
 inline constexpr std::string_view kNextKernelProgram = "causeway-kernel-next";
 
+inline constexpr std::string_view kShimLibrary = "libcauseway-shim.so";
+
 // ENOENT: there is no such file beside this program.
 Result<std::string> program_path(std::string_view name);
+
+// A library of this installation: ../lib beside a build's programs, ../lib/causeway in an installed one. ENOENT.
+Result<std::string> library_path(std::string_view name);
 
 // The file a running process was started from. ESRCH: no such process.
 Result<std::string> program_of_process(int pid);

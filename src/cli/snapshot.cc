@@ -117,6 +117,14 @@ Snapshot parse_snapshot(const server::Reply& reply) {
   status.dma.leaked_pages = reply.number("dma.leaked_pages");
   parse_engines(reply.lines, &status);
 
+  status.luo.enabled = reply.number("luo.enabled") != 0;
+  status.luo.liveupdate_num = reply.number("luo.liveupdate_num");
+  status.luo.outgoing_sessions = reply.number("luo.outgoing_sessions");
+  status.luo.outgoing_files = reply.number("luo.outgoing_files");
+  status.luo.incoming_sessions = reply.number("luo.incoming_sessions");
+  status.luo.incoming_files = reply.number("luo.incoming_files");
+  status.luo.refusal = reply.text("luo.refusal");
+
   status.pressure_rounds = reply.number("pressure.rounds");
   status.pressure_damaged = reply.number("pressure.damaged");
   status.driver_errors = reply.all("driver_error");

@@ -10,14 +10,14 @@ namespace {
 // A socket's abstract name holds 107 bytes, and the rest of it is ours.
 constexpr size_t kMaxName = 48;
 
+}  // namespace
+
 std::string check_name(const std::string& name) {
   bool usable = !name.empty() && name.size() <= kMaxName &&
                 name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
                     std::string::npos;
   return usable ? "" : fmt::format("'{}': want 1 to {} letters, digits, '-', '_' or '.'", name, kMaxName);
 }
-
-}  // namespace
 
 void add_name_option(CLI::App& command, std::string& name) {
   command.add_option("--name", name, "which machine")->type_name("NAME")->capture_default_str()->check(check_name);

@@ -27,8 +27,13 @@ Verb add_up(CLI::App& app);
 Verb add_down(CLI::App& app);
 Verb add_status(CLI::App& app);
 Verb add_kexec(CLI::App& app);
+Verb add_inspect(CLI::App& app);
+Verb add_dump(CLI::App& app);
+Verb add_run(CLI::App& app);
 
-// --name: which machine. The text must be usable in a socket's name.
+// "" if `name` can be a machine's: it must be usable in a socket's name; else what is wrong with it.
+std::string check_name(const std::string& name);
+// --name: which machine.
 void add_name_option(CLI::App& command, std::string& name);
 void add_json_flag(CLI::App& command, bool& json);
 

@@ -2,13 +2,16 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/brief.h"
+#include "cli/dump_file.h"
 #include "cli/live_update.h"
 #include "cli/machine_client.h"
 #include "cli/programs.h"
 #include "cli/progress.h"
 #include "cli/verb.h"
+#include "inspect/render.h"
 
 namespace causeway::cli {
 namespace {
@@ -16,6 +19,7 @@ namespace {
 struct Settings {
   std::string name = "default";
   std::string kernel;
+  std::string dump;
   bool check = false;
   bool json = false;
 };
@@ -42,8 +46,18 @@ int check(const CLI::App& command, const Settings& settings, const std::string& 
 void report(const Settings& settings, const LiveUpdate& update) {
   drivers::DmaEngineStats total = update.after.total();
   const kernel::KernelStatus& status = update.after.status;
+  const server::Reply& words = update.last_words;
+  const bool dumped = !words.text("dump.file_bytes").empty();
   if (settings.json) {
+    nlohmann::json dump;
+    if (!settings.dump.empty()) dump["file"] = settings.dump;
+    if (dumped) {
+      dump["ms"] = ms(words.number("dump.ns"));
+      for (const char* name : {"segments", "file_bytes", "written_bytes", "preserved_bytes", "problems"})
+        dump[name] = words.number(fmt::format("dump.{}", name));
+    }
     print_json({{"ok", true},
+                {"dump", dump},
                 {"from", update.before.status.release},
                 {"to", status.release},
                 {"generation", status.generation},
@@ -61,6 +75,12 @@ void report(const Settings& settings, const LiveUpdate& update) {
   fmt::print("{} -> {}: blackout {:.2f} ms, {} transfers completed in it, {} pages restored, {} leaked\n",
              update.before.status.release, status.release, ms(total.blackout_ns), total.completed_during,
              status.kho.restored_pages, update.after.leaked_pages());
+  if (!dumped) return;
+  fmt::print("{}: {} preserved, {} not zero, written in {:.2f} ms of the blackout\n", settings.dump,
+             inspect::human_size(words.number("dump.preserved_bytes")),
+             inspect::human_size(words.number("dump.written_bytes")), ms(words.number("dump.ns")));
+  if (uint64_t problems = words.number("dump.problems"); problems > 0)
+    fmt::print("it has {} problem{}: causeway inspect {}\n", problems, problems == 1 ? "" : "s", settings.dump);
 }
 
 int run(const CLI::App& command, const Settings& settings) {
@@ -83,11 +103,19 @@ int run(const CLI::App& command, const Settings& settings) {
     return complain(command, settings.json, "the path has a line break in it: make a link without one");
   if (settings.check) return check(command, settings, socket, target);
 
+  std::string reason;
+  std::optional<DumpFile> dump;
+  if (!settings.dump.empty()) {
+    auto file = DumpFile::create(settings.dump, &reason);
+    if (!file) return complain(command, settings.json, reason);
+    dump.emplace(std::move(*file));
+  }
   Progress progress(settings.json ? Progress::Show::kNever : Progress::Show::kIfTerminal);
   progress.show(fmt::format("live update of '{}'", settings.name));
-  std::string reason;
-  auto update = live_update(socket, target, &reason);
+  auto update = live_update(socket, target, &reason, dump ? dump->fd() : -1);
   progress.clear();
+  // A kernel that has died leaves a dump that tells why, perhaps.
+  if (dump && (update || update.error().code == Errno{ECONNREFUSED})) dump->keep();
   if (!update) {
     bool died = update.error().code == Errno{ECONNREFUSED};
     bool machine_runs = MachineClient::connect(server::machine_socket_name(settings.name)).has_value();
@@ -118,9 +146,16 @@ Verb add_kexec(CLI::App& app) {
                       "the next kernel; default: of this installation's two, the one that does not run")
       ->type_name("BIN");
   command->add_flag("--check", settings->check, "preflight only: could it be the next kernel?");
+  command
+      ->add_option("--dump", settings->dump,
+                   "write the handover into an ELF core for 'causeway inspect': exactly what the next kernel reads, "
+                   "because it is written when all is frozen; so the time it takes, which grows with the preserved memory "
+                   "that is not zero, is added to the blackout, and reported")
+      ->type_name("FILE")
+      ->excludes("--check");
   add_json_flag(*command, settings->json);
   command->footer(
-      "A target that is refused leaves the running kernel as it is.\n\n"
+      "A target that is refused, or a dump that cannot be written, leaves the running kernel as it is.\n\n"
       "Example: causeway kexec --check && causeway kexec");
   return {command, [command, settings] { return run(*command, *settings); }};
 }

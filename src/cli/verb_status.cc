@@ -41,6 +41,11 @@ void print_kernel(const Snapshot& kernel) {
   fmt::print("handover   in: {} pages, {} restored, {} unrestored; out: {} blocks, {} pages\n",
              status.kho.incoming_pages, status.kho.restored_pages, kernel.unrestored_pages(),
              status.kho.preserved_blocks, status.kho.preserved_pages);
+  if (status.luo.enabled) {
+    fmt::print("sessions   {} to hand over with {} files; {} from the kernel before with {} files\n",
+               status.luo.outgoing_sessions, status.luo.outgoing_files, status.luo.incoming_sessions,
+               status.luo.incoming_files);
+  }
   for (const auto& [bdf, engine] : status.engines) {
     fmt::print("{:<10} {} records, {:.1f} MB; lost {}, corrupted {}, refused {}, replayed {}, dropped {}{}\n", bdf,
                engine.records, static_cast<double>(engine.bytes) / 1e6, engine.lost, engine.corrupted,

@@ -17,7 +17,6 @@ namespace causeway::drivers {
 namespace {
 
 using namespace std::chrono_literals;
-using dma::testing::must;
 
 constexpr DmaEngineOptions kSmall{
     .ring_log2 = 5, .buffer_size = KiB(20), .rate = 4000, .hold = true, .recycle = 4};
@@ -99,10 +98,10 @@ TEST_F(DmaEngineTest, ANarrowDeviceGetsLowMemory) {
 TEST_F(DmaEngineTest, OptionsOutOfRangeAreRefused) {
   DmaEngineOptions bad = kSmall;
   bad.address_width = 36;
-  EXPECT_EQ(dma::testing::error_of(probe(bad)), EINVAL);
+  EXPECT_EQ(error_of(probe(bad)), EINVAL);
   bad = kSmall;
   bad.ring_log2 = 17;
-  EXPECT_EQ(dma::testing::error_of(probe(bad)), EINVAL);
+  EXPECT_EQ(error_of(probe(bad)), EINVAL);
 }
 
 TEST_F(DmaEngineTest, TheNextDriverGoesOnWhereTheLastStopped) {

@@ -10,7 +10,7 @@
 //   kHighRamBase         +-----------------------------+  4 GiB
 //                        | boot RAM, high part         |
 //                        +-----------------------------+
-//   kHotAddAlignment     | regions added at run time   |  each starts on a 128 MiB boundary
+//   kHotAddAlignment     | regions added at run time   |  each starts on a 2 MiB boundary
 //
 // Every number is in bytes. The split of boot RAM makes DMA masks, zones and bounce buffers real.
 #pragma once
@@ -31,7 +31,9 @@ inline constexpr PhysAddr kHighRamBase{GiB(4)};
 
 inline constexpr uint64_t kMaxLowRam = GiB(2);
 inline constexpr uint64_t kRamGranularity = MiB(8);  // boot RAM is a multiple of it
-inline constexpr uint64_t kHotAddAlignment = MiB(128);
+// The largest folio of a file: its pages are as aligned in memory as they are in the file. No more than that, so
+// that thousands of small files lie close together.
+inline constexpr uint64_t kHotAddAlignment = MiB(2);
 
 // Physical addresses have 46 bits (64 TiB), as on the processors this models.
 inline constexpr unsigned kPhysAddrBits = 46;

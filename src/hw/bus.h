@@ -30,7 +30,7 @@
 namespace causeway::hw {
 
 inline constexpr uint64_t kBusMagic = 0x737542796177'4357;
-inline constexpr uint32_t kBusVersion = 1;
+inline constexpr uint32_t kBusVersion = 2;
 inline constexpr unsigned kMaxRegions = 65536;
 
 struct BusHeader {
@@ -42,7 +42,12 @@ struct BusHeader {
   std::atomic<uint32_t> generation;    // boots since power-on; raised by the machine at each attach
 };
 
-enum class RegionKind : uint32_t { kFree = 0, kBootRam = 1, kHotAdded = 2 };
+enum class RegionKind : uint32_t {
+  kFree = 0,
+  kBootRam = 1,
+  kHotAdded = 2,
+  kHotAddedReadOnly = 3,  // a sealed file, or one opened for reading: a device's write to it is refused
+};
 
 // One run of RAM behind one descriptor. Boot RAM is two entries with the same `fd_id`.
 struct RegionEntry {
@@ -51,8 +56,10 @@ struct RegionEntry {
   uint64_t fd_offset;            // where the run starts in its descriptor
   std::atomic<RegionKind> kind;  // written last
   uint32_t fd_id;                // for control::GetFd
+  uint64_t device;               // which file is behind a hot-added region: st_dev and st_ino
+  uint64_t inode;
 };
-static_assert(sizeof(RegionEntry) == 32);
+static_assert(sizeof(RegionEntry) == 48);
 
 // Message signalled interrupts end here. A vector's count only grows on the machine's side; the
 // kernel handles `raised - acknowledged` of them, so that none is lost while no kernel runs.

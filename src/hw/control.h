@@ -12,6 +12,7 @@
 //               0 makes a new text; the reply's `value` = its whole length
 //   kInject     arms a fault: `value` = Fault, `argument` = nth transfer from now, from 1; 0 disarms
 //   kPowerOff   ends the machine
+//   kObserve    reply carries the bus descriptor, for reading alone; no generation is counted
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ namespace causeway::hw::control {
 
 inline constexpr uint32_t kProtocolVersion = 1;
 
-enum class Op : uint32_t { kAttach = 1, kGetFd, kHotAdd, kRemove, kStatus, kInject, kPowerOff };
+enum class Op : uint32_t { kAttach = 1, kGetFd, kHotAdd, kRemove, kStatus, kInject, kPowerOff, kObserve };
 
 enum class Fault : uint32_t {
   kCorruptByte = 1,  // flips a byte of a stream record after its checksum was made

@@ -51,6 +51,7 @@ const std::map<std::string_view, Setter>& setters() {
          p.kho.format = v == "v4" ? kho::Format::kV4 : kho::Format::kTyped;
          return true;
        }},
+      {"liveupdate", [](BootParams& p, std::string_view v) { return parse_switch(v, &p.liveupdate); }},
       {"check_pages", [](BootParams& p, std::string_view v) { return parse_switch(v, &p.check_pages); }},
       {"memory_pressure",
        [](BootParams& p, std::string_view v) { return parse_number(v, &p.memory_pressure_pages); }},

@@ -5,6 +5,7 @@
 //   kho=on|off                  kexec handover (default on)
 //   kho_scratch=N% | L,G,N      sizes of the scratch areas
 //   kho_format=v4|typed         format of the outgoing handover
+//   liveupdate=on|off           /dev/liveupdate (default on)
 //   check_pages=on|off          the page allocator's checks at alloc and free
 //   memory_pressure=N           pages that the memory pressure thread holds (0: none)
 //   ballast=N                   DMA allocations of 4 KiB that are preserved too (benchmarks)
@@ -29,6 +30,7 @@ namespace causeway::kernel {
 
 struct BootParams {
   kho::KhoParams kho;
+  bool liveupdate = true;
   bool check_pages = true;
   uint64_t memory_pressure_pages = 2048;
   uint64_t ballast = 0;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
-#include <thread>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -12,9 +11,12 @@
 #include "kernel/memory_pressure.h"
 #include "kho/abi/kho_v4.h"
 #include "kho/abi/typed_v1.h"
+#include "memfd/client_memory.h"
+#include "memfd/memfd_handler.h"
 #include "mm/vmalloc.h"
 #include "sync/mutex.h"
 #include "sync/thread.h"
+#include "uapi/liveupdate.h"
 
 namespace causeway::kernel {
 
@@ -45,6 +47,7 @@ struct Kernel::State {
 
   Status read_handover(mm::BootMemory& boot);
   Status build_memory();
+  Status start_luo();
   void quiesce_unclaimed_devices();
   Status start_drivers();
   Status publish(hw::HandoverKind kind);
@@ -66,6 +69,11 @@ struct Kernel::State {
   std::unique_ptr<kho::Kho> kho;
   std::unique_ptr<mm::PageAllocator> allocator;
   std::unique_ptr<mm::Vmalloc> vmalloc;
+  std::unique_ptr<memfd::ClientMemory> client_memory;
+  memfd::FrozenFiles frozen_files;
+  std::unique_ptr<memfd::MemfdHandler> memfd_handler;
+  std::unique_ptr<luo::Orchestrator> luo;
+  uapi::Devices devices;
   std::unique_ptr<dma::Dma> dma;
   std::optional<dma::Device> pool_device;
   std::optional<drivers::AllocationPool> pool;
@@ -86,6 +94,8 @@ Kernel::~Kernel() {
   state_->self_test_thread.join();
   state_->pressure.reset();
   state_->platform->interrupts().stop();
+  // What clients gave to the machine stays there for the next kernel, whoever lets go of it from here on.
+  if (state_->client_memory != nullptr) state_->client_memory->abandon();
 }
 
 Result<std::unique_ptr<Kernel>> Kernel::boot(UniqueFd machine, const BootParams& params) {
@@ -138,7 +148,8 @@ void Kernel::State::quiesce_unclaimed_devices() {
 Status Kernel::State::build_memory() {
   map = CW_TRY(mm::MemMap::create(platform->direct_map()));
   mm::BootMemory boot;
-  for (const platform::RamRange& ram : platform->ram()) CW_TRY(boot.add({ram.base, ram.size}));
+  for (const platform::RamRange& ram : platform->ram())
+    CW_TRY(ram.hot_added ? boot.add_client({ram.base, ram.size}) : boot.add({ram.base, ram.size}));
   CW_TRY(boot.reserve({PhysAddr{0}, kFirmwareSize}));
 
   kho = CW_TRY(kho::Kho::create(*map, params.kho));
@@ -151,9 +162,24 @@ Status Kernel::State::build_memory() {
   allocator->take_over(boot);
   vmalloc = std::make_unique<mm::Vmalloc>(*allocator, *platform);
   CW_TRY(kho->init(*allocator, *vmalloc));
+  client_memory = std::make_unique<memfd::ClientMemory>(*platform, *allocator, *kho);
+  CW_TRY(start_luo());
   dma = CW_TRY(dma::Dma::create(*allocator, *vmalloc, *kho));
   dma->set_faults(params.dma_faults);
   return {};
+}
+
+// Before anybody can open the device: file types that are registered later come too late for incoming sessions.
+Status Kernel::State::start_luo() {
+  luo = CW_TRY(luo::Orchestrator::create(*kho, {.enabled = params.liveupdate}));
+  memfd_handler = std::make_unique<memfd::MemfdHandler>(*client_memory, frozen_files, *kho, *vmalloc);
+  if (!luo->is_enabled()) return {};
+  if (Status published = luo->publish_outgoing(); !published) {
+    log::error("kernel", "no live update of programs: {}", to_string(published.error()));
+    return {};
+  }
+  CW_TRY(luo->register_handler(*memfd_handler));
+  return devices.add(std::make_unique<uapi::LiveUpdateDevice>(*luo));
 }
 
 void Kernel::State::driver_failed(Bdf bdf, const Error& error) {
@@ -197,6 +223,8 @@ Status Kernel::State::start_drivers() {
   CW_POINT("kernel.boot.after_first_work");
   if (kho->is_enabled()) CW_TRY(hand_over());
   start(false);
+  // Not in the blackout: until then they are reserved memory like the others.
+  client_memory->drop_unused();
   start_threads();
   return {};
 }
@@ -225,20 +253,21 @@ void Kernel::State::start_threads() {
 }
 
 void Kernel::State::self_test(sync::StopToken stop) {
-  while (!stop.stop_requested()) {
+  do {
     for (Engine& engine : engines) {
       Status tested = engine.driver->self_test();
       if (!tested && tested.error().code != Errno{EBUSY})
         log::error("kernel", "{}: self test: {}", engine.bdf, to_string(tested.error()));
     }
-    std::this_thread::sleep_for(kSelfTestPeriod);
-  }
+  } while (sync::sleep_unless_stopped(stop, kSelfTestPeriod));
 }
 
 Status Kernel::freeze() {
   State& s = *state_;
   if (!s.kho->is_enabled()) return fail(ENODEV, "kexec handover is off (kho=off): a live update would lose everything");
   CW_POINT("kernel.freeze.begin");
+  CW_TRY(s.luo->serialize());
+  CW_POINT("kernel.freeze.after_serialize");
   s.self_test_thread.request_stop();
   s.self_test_thread.join();
   for (State::Engine& engine : s.engines) engine.driver->freeze();
@@ -251,6 +280,7 @@ Status Kernel::freeze() {
 
 void Kernel::thaw() {
   State& s = *state_;
+  s.luo->undo_serialize();
   if (Status published = s.publish(hw::HandoverKind::kStanding); !published)
     log::error("kernel", "the standing handover is not published: {}", to_string(published.error()));
   for (State::Engine& engine : s.engines) engine.driver->thaw();
@@ -279,6 +309,7 @@ KernelStatus Kernel::status() const {
   status.kho = s.kho->stats();
   status.pages = s.allocator->stats();
   status.dma = s.dma->stats();
+  status.luo = s.luo->stats();
   for (const State::Engine& engine : s.engines)
     status.engines.emplace_back(fmt::format("{}", engine.bdf), engine.driver->stats());
   status.driver_errors = s.driver_errors;
@@ -294,6 +325,7 @@ KernelStatus Kernel::status() const {
           fmt::format("{} blocks were freed in a wrong state and are leaked", status.pages.bad_pages));
   problem(status.kho.failed_restores != 0,
           fmt::format("{} restores of memory that was not preserved", status.kho.failed_restores));
+  problem(!status.luo.refusal.empty(), fmt::format("sessions were handed over and cannot be read: {}", status.luo.refusal));
   problem(status.dma.leaked != 0, fmt::format("{} DMA allocations could not be restored and are leaked",
                                               status.dma.leaked));
   problem(status.pressure_damaged != 0,
@@ -308,6 +340,10 @@ const char* Kernel::handover_format() const {
 platform::Platform& Kernel::platform() { return *state_->platform; }
 mm::PageAllocator& Kernel::allocator() { return *state_->allocator; }
 kho::Kho& Kernel::kho() { return *state_->kho; }
+memfd::ClientMemory& Kernel::client_memory() { return *state_->client_memory; }
+memfd::FrozenFiles& Kernel::frozen_files() { return state_->frozen_files; }
 dma::Dma& Kernel::dma() { return *state_->dma; }
+luo::Orchestrator& Kernel::luo() { return *state_->luo; }
+uapi::Devices& Kernel::devices() { return state_->devices; }
 
 }  // namespace causeway::kernel

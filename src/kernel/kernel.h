@@ -5,7 +5,7 @@
 //   kernel.reset();                                              // it dies; the machine runs on
 //   kernel = CW_TRY(Kernel::boot(machine.connect(), params));    // and the next one takes over
 //
-// Boot, in order: attach -> boot memory -> KHO reads the handover -> page allocator -> DMA -> drivers
+// Boot, in order: attach -> boot memory -> KHO reads the handover -> page allocator -> LUO -> DMA -> drivers
 // -> commit. A handover that cannot be read makes it a cold boot, and a cold boot first takes every device off
 // the bus: they may be writing to memory that is about to be handed out.
 //
@@ -26,8 +26,12 @@
 #include "drivers/dma_engine.h"
 #include "kernel/boot_params.h"
 #include "kho/kho.h"
+#include "luo/orchestrator.h"
+#include "memfd/client_memory.h"
+#include "memfd/frozen_files.h"
 #include "mm/page_allocator.h"
 #include "platform/platform.h"
+#include "uapi/devices.h"
 
 namespace causeway::kernel {
 
@@ -49,6 +53,7 @@ struct KernelStatus {
   kho::KhoStats kho;
   mm::PageStats pages;
   dma::DmaStats dma;
+  luo::Stats luo;
   std::vector<std::pair<std::string, drivers::DmaEngineStats>> engines;  // by BDF
   std::vector<std::string> driver_errors;  // devices that could not be driven, with the reason
   uint64_t pressure_rounds = 0;      // memory pressure: blocks taken, filled, checked and given back
@@ -62,7 +67,8 @@ class Kernel {
   static Result<std::unique_ptr<Kernel>> boot(UniqueFd machine, const BootParams& params);
   ~Kernel();  // dies: threads end, nothing else is touched
 
-  // The last step before the jump: drivers stop consuming, the handover is published as orderly.
+  // The last step before the jump: sessions are frozen and handed over, drivers stop consuming, the handover is
+  // published as orderly. A file that refuses to be frozen: its error, and all goes on as before.
   Status freeze();
   // The jump did not happen: goes on as before.
   void thaw();
@@ -76,7 +82,12 @@ class Kernel {
   platform::Platform& platform();
   mm::PageAllocator& allocator();
   kho::Kho& kho();
+  memfd::ClientMemory& client_memory();
+  memfd::FrozenFiles& frozen_files();
   dma::Dma& dma();
+  luo::Orchestrator& luo();
+  // What programs can open.
+  uapi::Devices& devices();
 
  private:
   struct State;

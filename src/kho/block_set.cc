@@ -38,9 +38,8 @@ Result<BlockSet> BlockSet::restore(Kho& kho, PhysAddr head, uint64_t entry_size)
     return fail(EINVAL, "an entry does not fit a block");
   BlockSet set(kho, entry_size, true);
   if (Status adopted = set.adopt(head); !adopted.has_value()) {
-    log::warn("kho", "block set at {}: {}, after {} blocks", head, adopted.error().message,
+    log::warn("kho", "block set at {}: {}, after {} blocks, which stay reserved", head, adopted.error().message,
               set.blocks_.size());
-    set.destroy();
     return fail(adopted.error());
   }
   return set;

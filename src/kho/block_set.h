@@ -14,7 +14,8 @@
 // first entry. So head() is 0 until something has been written; store it after that.
 //
 // The caller serialises. A damaged chain (cycle, count 0 or above capacity, block not preserved or not
-// RAM) is EINVAL, more than 10,000 blocks ENOSPC; the blocks seen so far are given back.
+// RAM) is EINVAL, more than 10,000 blocks ENOSPC. Its blocks are leaked for this boot: what is damaged may name
+// another owner's page, and freeing that would hand out memory that is in use. (Linux 7.3 frees them.)
 #pragma once
 
 #include <cstdint>

@@ -173,7 +173,7 @@ TEST_F(Blocks, EntrySizesThatDoNotFitAreEinval) {
   EXPECT_TRUE(BlockSet::create(*now_->kho, abi::kBlockSize - 16).has_value());
 }
 
-TEST_F(Blocks, DamagedChainsAreEinvalAndGivenBack) {
+TEST_F(Blocks, DamagedChainsAreEinvalAndLeaked) {
   struct Damage {
     const char* reason;
     std::function<void(PhysAddr head, PhysAddr second)> apply;
@@ -202,8 +202,21 @@ TEST_F(Blocks, DamagedChainsAreEinvalAndGivenBack) {
     ASSERT_FALSE(set.has_value()) << damage.reason;
     EXPECT_EQ(set.error().code, Errno{EINVAL});
     EXPECT_TRUE(capture.contains(damage.reason)) << damage.reason;
-    EXPECT_EQ(now_->kho->preserved_order(head), std::nullopt);
+    EXPECT_EQ(now_->kho->preserved_order(head), kOrder0) << "nobody has taken it";
+    EXPECT_EQ(now_->kho->stats().restored_pages, 0u);
   }
+}
+
+TEST_F(Blocks, LinuxDefectNotReproducedADamagedChainDoesNotFreeAnothersPage) {
+  void* data = *now_->kho->alloc_preserve(kPageSize);
+  const PhysAddr other = now_->phys(data);
+  const PhysAddr head = write(2 * kPerBlock);
+  header(head).next = other.value();
+  kexec();
+  log::Capture capture;
+  EXPECT_EQ(read(head).error().code, Errno{EINVAL});
+  EXPECT_TRUE(capture.contains("stay reserved"));
+  EXPECT_TRUE(now_->kho->restore_folio(other) != nullptr) << "its owner still finds it";
 }
 
 TEST_F(Blocks, MoreThanTenThousandBlocksAreEnospc) {

@@ -10,12 +10,15 @@
 namespace causeway::kho {
 namespace {
 
-// RAM as boot memory knows it, through the direct map.
+// RAM as boot memory knows it, through the direct map. What is a client's can be named, but is not read.
 class LiveMemory : public PhysReader {
  public:
-  LiveMemory(const mm::BootMemory& boot, const platform::DirectMap& map) : boot_(boot), map_(map) {}
+  LiveMemory(const mm::BootMemory& boot, const platform::DirectMap& map) : boot_(boot), map_(map) {
+    for (const mm::MemRange& range : boot.client()) client_.add({range.base.value(), range.end().value()});
+  }
   const std::byte* at(PhysAddr address, uint64_t size) const override {
-    return is_ram(address, size) ? map_.to_virt(address) : nullptr;
+    if (!is_ram(address, size) || client_.overlaps({address.value(), address.value() + size})) return nullptr;
+    return map_.to_virt(address);
   }
   bool is_ram(PhysAddr address, uint64_t size) const override {
     uint64_t end = 0;
@@ -26,6 +29,7 @@ class LiveMemory : public PhysReader {
  private:
   const mm::BootMemory& boot_;
   const platform::DirectMap& map_;
+  mm::RangeSet client_;
 };
 
 mm::MemRange range_of(PfnRange frames) {
@@ -48,7 +52,13 @@ void append(std::vector<mm::MemRange>& ranges, mm::MemRange range) {
 // What this boot has already taken must not be part of the handover: one of the two would be overwritten.
 Status check_untaken(const Image& image, PfnRange incoming_array, const mm::BootMemory& boot) {
   auto taken = boot.reserved(mm::Reservation::kNormal);
-  for (const mm::MemRange& range : boot.reserved(mm::Reservation::kNoInit)) taken.push_back(range);
+  // Client memory is reserved from the start, and may be handed over all the same.
+  mm::RangeSet no_init;
+  for (const mm::MemRange& range : boot.reserved(mm::Reservation::kNoInit))
+    no_init.add({range.base.value(), range.end().value()});
+  for (const mm::MemRange& range : boot.client()) no_init.remove({range.base.value(), range.end().value()});
+  for (const mm::RangeSet::Range& range : no_init.ranges())
+    taken.push_back({PhysAddr(range.begin), range.end - range.begin});
   for (const mm::MemRange& range : taken) {
     const PfnRange frames = frames_of(range.base, range.size);
     auto block = std::partition_point(image.blocks().begin(), image.blocks().end(),
@@ -70,7 +80,14 @@ Status check_untaken(const Image& image, PfnRange incoming_array, const mm::Boot
 
 Result<bool> Kho::early_init(mm::BootMemory& boot, const std::optional<platform::Handover>& handover) {
   State& s = *state_;
-  s.ram = boot.memory();
+  mm::RangeSet boot_ram;
+  for (const mm::MemRange& range : boot.memory()) boot_ram.add({range.base.value(), range.end().value()});
+  for (const mm::MemRange& range : boot.client()) {
+    boot_ram.remove({range.base.value(), range.end().value()});
+    s.client.push_back({Pfn::containing(range.base), Pfn::containing(range.end())});
+  }
+  for (const mm::RangeSet::Range& range : boot_ram.ranges())
+    s.ram.push_back({PhysAddr(range.begin), range.end - range.begin});
   if (handover.has_value()) {
     Status adopted = s.adopt(boot, *handover);
     if (adopted.has_value()) {
@@ -96,12 +113,33 @@ Result<bool> Kho::early_init(mm::BootMemory& boot, const std::optional<platform:
   return false;
 }
 
+// The handover itself lies in boot RAM, and so does scratch; and a block has one owner.
+Status Kho::State::check_client_memory(const Image& image, PfnRange array) const {
+  for (const mm::MemRange& area : image.scratch()) {
+    if (!in_client(frames_of(area.base, area.size))) continue;
+    log::warn("kho", "image refused: scratch at {}, {} bytes, lies in client memory", area.base, area.size);
+    return fail(EINVAL, "scratch lies in client memory");
+  }
+  if (in_client(array)) return fail(EINVAL, "the scratch array lies in client memory");
+  for (const PfnRange& range : client) {
+    for (Pfn border : {range.begin, range.end}) {
+      const Block* block = image.block_at(border);
+      if (block == nullptr || block->pfn == border) continue;
+      log::warn("kho", "image refused: order {} at {} goes over the border of client memory at {}", block->order,
+                block->pfn.address(), border.address());
+      return fail(EINVAL, "a block lies partly in client memory");
+    }
+  }
+  return {};
+}
+
 // Nothing of `boot` changes before everything has been checked.
 Status Kho::State::adopt(mm::BootMemory& boot, const platform::Handover& handover) {
   CW_FAIL_POINT("kho.boot.before_read");
   const LiveMemory memory(boot, map.direct_map());
   Image image = CW_TRY(Image::read(memory, handover));
   const PfnRange array = frames_of(handover.scratch_addr, handover.scratch_size);
+  CW_TRY(check_client_memory(image, array));
   CW_TRY(check_untaken(image, array, boot));
   CW_POINT("kho.boot.after_walk");
 
@@ -140,9 +178,10 @@ Status Kho::State::adopt(mm::BootMemory& boot, const platform::Handover& handove
   CW_POINT("kho.boot.after_reserve");
 
   for (const Block& block : image.blocks()) {
-    write_stamp(*map.page(block.pfn), block);
+    if (!in_client(block.range())) write_stamp(*map.page(block.pfn), block);
     incoming_pages += block.order.pages();
   }
+  if (!client.empty()) claimed = std::make_unique<std::atomic<uint8_t>[]>(image.blocks().size());
   CW_POINT("kho.boot.after_stamp");
 
   scratch = image.scratch();
@@ -155,7 +194,7 @@ Status Kho::State::adopt(mm::BootMemory& boot, const platform::Handover& handove
 
 // Bad metadata is ignored: it only informs.
 void Kho::State::read_metadata() {
-  auto found = incoming->subtree(abi::kMetadataSubtree);
+  auto found = find_subtree(abi::kMetadataSubtree);
   if (!found.has_value()) {
     if (found.error().code != Errno{ENOENT})
       log::warn("kho", "kexec-metadata ignored: {}", to_string(found.error()));

@@ -116,6 +116,8 @@ class Kho {
   void unpreserve_page(mm::Page* page, Order order);
   // Many unsplit blocks under one acquisition of the mutex; all or nothing.
   Status preserve_blocks(std::span<const Block> blocks);
+  // Whether any frame of the range is preserved: such memory may not go away.
+  bool is_preserved(PfnRange range) const;
   // The owner has called split_page() on memory preserved as contiguous: marks its keys as split, all in
   // one step as the next kernel sees it.
   // Typed format only: EOPNOTSUPP otherwise; ENOENT: not preserved.
@@ -128,8 +130,18 @@ class Kho {
   // checked before any count is touched.
   mm::Page* restore_pages(PhysAddr phys, uint64_t count);
   mm::Page* restore_page(PhysAddr phys);                    // head 1, tails 0, not compound
-  // Order of the preserved, not yet restored block at `phys`.
+  // Order of the preserved, not yet restored block at `phys`. Nullopt also for client memory: whoever asks goes
+  // on to read the block, and what a client can change or take away is not read.
   std::optional<Order> preserved_order(PhysAddr phys) const;
+
+  // -- Blocks in client memory (mm::BootMemory::add_client): named by a handover like any other, restored by none of
+  // the calls above, because what is restored ends up in the page allocator. claim() says that the block's owner has
+  // been found: it counts as restored, stays reserved, and goes when its region does. One-shot; false: not the head
+  // of a preserved block of client memory, or claimed before.
+  bool claim(PhysAddr phys);
+  std::optional<Order> client_order(PhysAddr phys) const;  // of a block that can be claimed
+  // Whether a block that overlaps `range` has been neither restored nor claimed.
+  bool has_unrestored(PfnRange range) const;
 
   // -- Page-sized metadata. Zeroed folio of get_order(size), preserved. EINVAL size 0, E2BIG, ENOMEM.
   Result<void*> alloc_preserve(uint64_t size);

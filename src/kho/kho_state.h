@@ -44,7 +44,11 @@ struct Kho::State {
 
   // Set by early_init(), constant afterwards.
   std::optional<Image> incoming;
-  std::vector<mm::MemRange> ram;
+  std::vector<mm::MemRange> ram;        // boot RAM
+  std::vector<PfnRange> client;         // clients' RAM; ascending
+  // By index in incoming->blocks(), if there is client memory: 1, a block in it has been claimed. Not in struct pages,
+  // which would be touched for every block then, and there is one block per 2 MiB of somebody's file.
+  std::unique_ptr<std::atomic<uint8_t>[]> claimed;
   std::vector<mm::MemRange> scratch;    // in the order of the array
   std::vector<PfnRange> scratch_taken;  // parts of it that boot allocations hold for good
   PfnRange incoming_array;              // frames of the scratch array of the incoming handover
@@ -80,7 +84,9 @@ struct Kho::State {
 
   // boot.cc
   Status adopt(mm::BootMemory& boot, const platform::Handover& handover);
+  Status check_client_memory(const Image& image, PfnRange incoming_array) const;
   void read_metadata();
+  bool in_client(PfnRange range) const;  // any frame of it
 
   // kho.cc
   Status build_outgoing();
@@ -92,7 +98,9 @@ struct Kho::State {
   // EINVAL, with a warning the first time.
   Status require_active();
 
-  // subtree.cc. Makes `next` the current root FDT, in one step as the next kernel sees it. ENOMEM.
+  // subtree.cc
+  Result<Subtree> find_subtree(std::string_view name) const;
+  // Makes `next` the current root FDT, in one step as the next kernel sees it. ENOMEM.
   Status switch_fdt(const RootFdt& next) CW_REQUIRES(fdt_mutex);
   // As one step together with a change of the tree.
   Status switch_fdt_and_tree(std::span<const Block> removed, std::span<const Block> added)
@@ -102,7 +110,10 @@ struct Kho::State {
   void publish_fdt(PhysAddr page) CW_REQUIRES(fdt_mutex);
 
   // restore.cc
-  std::optional<Block> preserved_block(PhysAddr phys) const;
+  std::optional<Block> preserved_block(PhysAddr phys) const;  // in boot RAM
+  // Index of the unclaimed block of client memory that starts there.
+  std::optional<size_t> client_block(PhysAddr phys) const;
+  bool is_unrestored(const Block& block) const;
   // The heads of [phys, phys + count pages), all checked. Empty: not wholly preserved from a head on.
   bool check_run(PhysAddr phys, uint64_t count) const;
   enum class Counts : uint8_t { kHeadOnly, kEveryPage, kFolio };

@@ -143,6 +143,11 @@ bool Outgoing::contains(const Block& block) const {
   return tree_->contains(encode_key(block, params_.format));
 }
 
+bool Outgoing::overlaps(PfnRange range) const {
+  RadixTree::Writer writer(*tree_);
+  return !range.empty() && range.end.value() <= params_.end_pfn && coverage_.any(range);
+}
+
 Status Outgoing::replace(std::span<const Block> removed, std::span<const Block> added,
                          const std::function<Status(PhysAddr)>& publish) {
   RadixTree::Writer writer(*tree_);

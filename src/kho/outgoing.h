@@ -45,6 +45,7 @@ class Outgoing {
   // preserved: it was not there.
   bool remove(const Block& block);
   bool contains(const Block& block) const;  // by frame, order and type
+  bool overlaps(PfnRange range) const;      // any preserved block
 
   // Removes and adds in one step as a reader of the memory sees it: see RadixTree::Writer::replace().
   // `removed` are there, `added` are not, and they may cover the same frames.

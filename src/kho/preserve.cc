@@ -96,6 +96,10 @@ Status Kho::preserve_blocks(std::span<const Block> blocks) {
   return s.outgoing->add_all(blocks);
 }
 
+bool Kho::is_preserved(PfnRange range) const {
+  return state_->active() && state_->outgoing->overlaps(range);
+}
+
 Status Kho::split_preserved_pages(mm::Page* page, uint64_t count) {
   State& s = *state_;
   CW_TRY(s.require_active());

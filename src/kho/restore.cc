@@ -10,10 +10,30 @@ namespace causeway::kho {
 
 std::optional<Block> Kho::State::preserved_block(PhysAddr phys) const {
   const Pfn pfn = Pfn::containing(phys);
-  if (phys.page_offset() != 0 || pfn.value() >= map.end_pfn()) return std::nullopt;
+  if (phys.page_offset() != 0 || pfn.value() >= map.end_pfn() || in_client({pfn, pfn + 1})) return std::nullopt;
   auto block = read_stamp(*map.page(pfn), pfn);
   if (!block.has_value() || block->order.pages() > map.end_pfn() - pfn.value()) return std::nullopt;
   return block;
+}
+
+bool Kho::State::in_client(PfnRange range) const {
+  auto found = std::partition_point(client.begin(), client.end(),
+                                    [&](const PfnRange& part) { return part.end <= range.begin; });
+  return found != client.end() && found->overlaps(range);
+}
+
+std::optional<size_t> Kho::State::client_block(PhysAddr phys) const {
+  const Pfn pfn = Pfn::containing(phys);
+  if (claimed == nullptr || phys.page_offset() != 0 || !in_client({pfn, pfn + 1})) return std::nullopt;
+  const Block* block = incoming->block_at(pfn);
+  if (block == nullptr || block->pfn != pfn) return std::nullopt;
+  const auto index = static_cast<size_t>(block - incoming->blocks().data());
+  return claimed[index].load(std::memory_order_acquire) == 0 ? std::optional(index) : std::nullopt;
+}
+
+bool Kho::State::is_unrestored(const Block& block) const {
+  if (in_client(block.range())) return client_block(block.pfn.address()).has_value();
+  return read_stamp(*map.page(block.pfn), block.pfn) == block;
 }
 
 bool Kho::State::check_run(PhysAddr phys, uint64_t count) const {
@@ -91,6 +111,34 @@ std::optional<Order> Kho::preserved_order(PhysAddr phys) const {
   return block.has_value() ? std::optional(block->order) : std::nullopt;
 }
 
+bool Kho::claim(PhysAddr phys) {
+  State& s = *state_;
+  const auto index = s.client_block(phys);
+  if (!index.has_value() || s.claimed[*index].exchange(1, std::memory_order_acq_rel) != 0) {
+    s.refuse_restore(phys, "not the head of a preserved block of client memory, or claimed before");
+    return false;
+  }
+  s.restored_pages.fetch_add(s.incoming->blocks()[*index].order.pages(), std::memory_order_relaxed);
+  CW_POINT("kho.claim.after_claim");
+  return true;
+}
+
+std::optional<Order> Kho::client_order(PhysAddr phys) const {
+  const auto index = state_->client_block(phys);
+  return index.has_value() ? std::optional(state_->incoming->blocks()[*index].order) : std::nullopt;
+}
+
+bool Kho::has_unrestored(PfnRange range) const {
+  const State& s = *state_;
+  if (!s.incoming.has_value()) return false;
+  const auto& blocks = s.incoming->blocks();
+  auto block = std::partition_point(blocks.begin(), blocks.end(),
+                                    [&](const Block& b) { return b.range().end <= range.begin; });
+  for (; block != blocks.end() && block->pfn < range.end; ++block)
+    if (s.is_unrestored(*block)) return true;
+  return false;
+}
+
 void Kho::restore_free(void* memory) {
   State& s = *state_;
   if (memory == nullptr) return;
@@ -111,7 +159,7 @@ std::vector<Block> Kho::unrestored() const {
     const bool by_design =
         block.range().contains(Pfn::containing(s.incoming->fdt())) ||
         (s.incoming_metadata != PhysAddr(0) && block.range().contains(Pfn::containing(s.incoming_metadata)));
-    if (!by_design && read_stamp(*s.map.page(block.pfn), block.pfn) == block) blocks.push_back(block);
+    if (!by_design && s.is_unrestored(block)) blocks.push_back(block);
   }
   return blocks;
 }

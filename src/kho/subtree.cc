@@ -93,7 +93,17 @@ void Kho::remove_subtree(const void* blob) {
 Result<Subtree> Kho::retrieve_subtree(std::string_view name) const {
   const State& s = *state_;
   if (!s.enabled || !s.incoming.has_value()) return fail(ENOENT, "not a KHO boot, or KHO is off");
-  return s.incoming->subtree(name);
+  return s.find_subtree(name);
+}
+
+Result<Subtree> Kho::State::find_subtree(std::string_view name) const {
+  Subtree subtree = CW_TRY(incoming->subtree(name));
+  const PfnRange frames{Pfn::containing(subtree.phys), Pfn::containing(subtree.phys + (subtree.size - 1)) + 1};
+  if (in_client(frames)) {
+    log::warn("kho", "subtree {}: {} bytes at {} lie in client memory", name, subtree.size, subtree.phys);
+    return fail(EINVAL, "subtree: its blob lies in client memory");
+  }
+  return subtree;
 }
 
 }  // namespace causeway::kho

@@ -1,6 +1,7 @@
 #include "machine/control_server.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -184,6 +185,13 @@ Status ControlServer::answer(Connection& connection, const control::Request& req
       if (!fd_to_send) return fail_with_errno("cannot duplicate the bus descriptor");
       CW_FAIL_POINT("machine.control.attach");
       reply.index = target_.attach();
+      reply.value = hw::kBusSize;
+      return {};
+    }
+    case control::Op::kObserve: {
+      // Another open file description: what is passed cannot be written through.
+      fd_to_send.reset(::open(fmt::format("/proc/self/fd/{}", target_.bus_fd()).c_str(), O_RDONLY | O_CLOEXEC));
+      if (!fd_to_send) return fail_with_errno("cannot open the bus descriptor for reading");
       reply.value = hw::kBusSize;
       return {};
     }

@@ -41,6 +41,8 @@ const char* name_of(DmaStatus status) {
       return "address above the device's width";
     case DmaStatus::kNotMapped:
       return "address not mapped";
+    case DmaStatus::kReadOnly:
+      return "memory is read-only";
     case DmaStatus::kBusMasterOff:
       return "bus mastering is off";
   }
@@ -86,6 +88,7 @@ DmaStatus DmaPort::transfer(DmaAddr address, std::byte* buffer, uint64_t bytes, 
     if (translated.bytes == 0 || count == runs.size()) return DmaStatus::kNotMapped;
     RegionMap::Run run = regions_.find(translated.address);
     if (run.data == nullptr) return DmaStatus::kNoRam;
+    if (access == Access::kWrite && !run.writable) return DmaStatus::kReadOnly;
     run.bytes = std::min({run.bytes, translated.bytes, bytes - done});
     done += run.bytes;
     runs[count++] = run;

@@ -23,6 +23,7 @@ enum class DmaStatus : uint8_t {
   kNoRam,         // no memory behind the address, or the pages behind it have gone
   kAboveWidth,    // the device does not drive so many address bits
   kNotMapped,     // the translation refused
+  kReadOnly,      // a write to memory that its owner lets nobody write to
   kBusMasterOff,  // the command register forbids it
 };
 const char* name_of(DmaStatus status);

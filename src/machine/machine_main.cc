@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <string>
+#include <string_view>
 
 #include "base/log.h"
 #include "base/point.h"
@@ -24,7 +25,7 @@ Memory, a PCI bus and devices that keep running while kernels come and go.
   --listen NAME       serve kernels of this user on the abstract socket NAME
   --ram SIZE          boot RAM, a multiple of 8M (default 256M); sparse
   --device SPEC       add a device: dma[@00:DD.F][,width=32|40|64]; may be repeated
-                      (default: one dma at 00:01.0)
+                      (default: one dma at 00:01.0); none: no device at all
   --die-with-parent   end when the thread that started this program ends
   --verbose           log what kernels do to the devices
   --point NAME=ACTION arm a named point (test builds): kill, fail or pause, optionally :N
@@ -72,6 +73,10 @@ int parse(int argc, char** argv, Options& options) {
         break;
       }
       case kDevice: {
+        if (optarg == std::string_view("none")) {
+          options.config.devices.clear();
+          break;
+        }
         auto spec = machine::parse_device_spec(optarg, devices);
         if (!spec) return usage_error(fmt::format("--device {}: {}", optarg, spec.error().message));
         devices.push_back(*spec);

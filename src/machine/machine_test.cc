@@ -142,6 +142,17 @@ TEST_F(Control, BadRequestsAreErrorsAndTheConnectionLives) {
   EXPECT_EQ(error_of(control::Op::kStatus), 0);
 }
 
+TEST_F(Control, AnObserverReadsTheBusAndIsNoGeneration) {
+  RawKernel kernel(machine->connect());
+  auto observed = control_call(socket.get(), control::Op::kObserve);
+  ASSERT_EQ(observed.reply.error, 0);
+  EXPECT_EQ(observed.reply.value, hw::kBusSize);
+  Mapping bus = *Mapping::shared_read_only(observed.fd.get(), 0, hw::kBusSize);
+  EXPECT_EQ(bus.at<hw::BusHeader>(0)->magic, hw::kBusMagic);
+  EXPECT_EQ(bus.at<hw::BusHeader>(0)->generation.load(), kernel.generation());
+  EXPECT_FALSE(Mapping::shared(observed.fd.get(), 0, hw::kBusSize).has_value()) << "writable";
+}
+
 TEST_F(Control, OtherVersionsAndSizesAreEproto) {
   control::Request request{2, control::Op::kStatus, 0, 0};
   control::Reply reply;

@@ -22,22 +22,24 @@ struct RegionMap::Region {
   uint64_t fd_offset;
   std::shared_ptr<Backing> backing;
   Mapping mapping;
+  uint64_t device = 0;
+  uint64_t inode = 0;
 };
 
 namespace {
 
 constexpr uint64_t kPhysEnd = uint64_t{1} << hw::kPhysAddrBits;
 
-Status check_file(int fd, uint64_t size) {
-  struct stat info;
+// What the descriptor is for: read-only if it is open so.
+Result<bool> check_file(int fd, uint64_t size, struct stat& info) {
   if (::fstat(fd, &info) != 0) return fail_with_errno("cannot look at the descriptor to hot-add");
   if (!S_ISREG(info.st_mode)) return fail(EINVAL, "only a memfd or a regular file can be hot-added");
-  if (static_cast<uint64_t>(info.st_size) < size)
+  if (static_cast<uint64_t>(info.st_size) < size - kPageSize + 1)
     return fail(EINVAL, "the file to hot-add is shorter than the size given");
   int flags = ::fcntl(fd, F_GETFL);
-  if (flags < 0 || (flags & O_ACCMODE) != O_RDWR || (flags & O_PATH) != 0)
-    return fail(EINVAL, "the file to hot-add is not open for reading and writing");
-  return {};
+  if (flags < 0 || (flags & O_ACCMODE) == O_WRONLY || (flags & O_PATH) != 0)
+    return fail(EINVAL, "the file to hot-add is not open for reading");
+  return (flags & O_ACCMODE) == O_RDWR;
 }
 
 }  // namespace
@@ -71,17 +73,26 @@ Status RegionMap::add_boot_ram(uint64_t size) {
 Result<RegionMap::Placement> RegionMap::hot_add(UniqueFd fd, uint64_t size) {
   if (size == 0 || !is_aligned(size, kPageSize) || size > kPhysEnd)
     return fail(EINVAL, "the size to hot-add is not a positive number of pages");
-  CW_TRY(check_file(fd.get(), size));
+  struct stat info;
+  bool writable = CW_TRY(check_file(fd.get(), size, info));
   CW_FAIL_POINT("machine.hot_add.map");
-  Mapping mapping = CW_TRY(Mapping::shared(fd.get(), 0, size));
+  Mapping mapping;
+  if (writable) {
+    auto shared = Mapping::shared(fd.get(), 0, size);
+    // Sealed against writing.
+    writable = shared.has_value() || shared.error().code != Errno{EPERM};
+    if (writable) mapping = CW_TRY(std::move(shared));
+  }
+  if (!writable) mapping = CW_TRY(Mapping::shared_read_only(fd.get(), 0, size));
 
   std::lock_guard lock(mutex_);
   uint32_t index = CW_TRY(free_slot_locked());
   PhysAddr base = CW_TRY(find_hole_locked(size));
   auto backing = std::make_shared<Backing>(Backing{std::move(fd), next_fd_id_++});
   CW_POINT("machine.hot_add.before_publish");
-  insert_locked(index, std::make_unique<Region>(Region{hw::RegionKind::kHotAdded, base, size, 0,
-                                                       std::move(backing), std::move(mapping)}));
+  const hw::RegionKind kind = writable ? hw::RegionKind::kHotAdded : hw::RegionKind::kHotAddedReadOnly;
+  insert_locked(index, std::make_unique<Region>(Region{kind, base, size, 0, std::move(backing),
+                                                       std::move(mapping), info.st_dev, info.st_ino}));
   return Placement{index, base};
 }
 
@@ -89,8 +100,10 @@ Status RegionMap::remove(uint32_t index) {
   std::lock_guard lock(mutex_);
   if (index >= regions_.size() || regions_[index] == nullptr)
     return fail(ENOENT, "no region with this index");
-  if (regions_[index]->kind != hw::RegionKind::kHotAdded) return fail(EBUSY, "boot RAM cannot be removed");
+  if (regions_[index]->kind == hw::RegionKind::kBootRam) return fail(EBUSY, "boot RAM cannot be removed");
   std::unique_ptr<Region> region = std::move(regions_[index]);
+  first_free_ = std::min(first_free_, index);
+  backings_.erase(region->backing->id);  // of a hot-added region alone
   bus_.region(index).kind.store(hw::RegionKind::kFree, std::memory_order_release);
   auto next = std::make_unique<Snapshot>(*snapshot_.load());
   std::erase_if(*next, [&](const Entry& entry) { return entry.base == region->base.value(); });
@@ -101,13 +114,11 @@ Status RegionMap::remove(uint32_t index) {
 
 Result<UniqueFd> RegionMap::duplicate_fd(uint32_t fd_id) const {
   std::lock_guard lock(mutex_);
-  for (const auto& region : regions_) {
-    if (region == nullptr || region->backing->id != fd_id) continue;
-    UniqueFd copy(::fcntl(region->backing->fd.get(), F_DUPFD_CLOEXEC, 0));
-    if (!copy) return fail_with_errno("cannot duplicate a region's descriptor");
-    return copy;
-  }
-  return fail(ENOENT, "no region has this fd_id");
+  auto found = backings_.find(fd_id);
+  if (found == backings_.end()) return fail(ENOENT, "no region has this fd_id");
+  UniqueFd copy(::fcntl(found->second->fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) return fail_with_errno("cannot duplicate a region's descriptor");
+  return copy;
 }
 
 RegionMap::Totals RegionMap::totals() const {
@@ -139,12 +150,12 @@ RegionMap::Run RegionMap::find(PhysAddr address) const {
   const Entry& entry = *std::prev(after);
   uint64_t offset = address.value() - entry.base;
   if (offset >= entry.size) return {};
-  return {entry.data + offset, entry.size - offset};
+  return {entry.data + offset, entry.size - offset, entry.writable};
 }
 
-Result<uint32_t> RegionMap::free_slot_locked() const {
-  for (uint32_t index = 0; index < regions_.size(); ++index) {
-    if (regions_[index] == nullptr) return index;
+Result<uint32_t> RegionMap::free_slot_locked() {
+  for (; first_free_ < regions_.size(); ++first_free_) {
+    if (regions_[first_free_] == nullptr) return first_free_;
   }
   if (regions_.size() == hw::kMaxRegions) return fail(ENOSPC, "the region table is full");
   return static_cast<uint32_t>(regions_.size());
@@ -172,14 +183,18 @@ void RegionMap::insert_locked(uint32_t index, std::unique_ptr<Region> region) {
   entry.size = region->size;
   entry.fd_offset = region->fd_offset;
   entry.fd_id = region->backing->id;
+  entry.device = region->device;
+  entry.inode = region->inode;
   hw::RegionKind kind = region->kind;
   // One copy and one insertion, so that thousands of client files cost no more than they must.
   auto next = std::make_unique<Snapshot>(*snapshot_.load());
-  Entry added{region->base.value(), region->size, region->mapping.data()};
+  Entry added{region->base.value(), region->size, region->mapping.data(),
+              kind != hw::RegionKind::kHotAddedReadOnly};
   next->insert(std::lower_bound(next->begin(), next->end(), added,
                                 [](const Entry& a, const Entry& b) { return a.base < b.base; }),
                added);
   if (index >= regions_.size()) regions_.resize(index + 1);
+  backings_.insert_or_assign(region->backing->id, region->backing);
   regions_[index] = std::move(region);
   publish_locked(std::move(next));
   // Whoever sees the kind sees the rest of the entry, and a DMA to it already works.

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "base/mapping.h"
@@ -40,8 +41,10 @@ class RegionMap {
     uint32_t index;
     PhysAddr base;
   };
-  // Adds the first `size` bytes of the file. Errors: EINVAL (size 0 or unaligned, not a regular file
-  // or memfd, shorter than `size`, not writable), ENOSPC (table full), E2BIG (no physical addresses left).
+  // Adds the first `size` bytes of the file; the last page may lie partly beyond its end. What cannot be
+  // written to, by its descriptor or its seals, becomes a read-only region. Errors: EINVAL (size 0 or
+  // unaligned, not a regular file or memfd, shorter than `size`, not readable), ENOSPC (table full), E2BIG (no
+  // physical addresses left).
   Result<Placement> hot_add(UniqueFd fd, uint64_t size);
 
   // Errors: ENOENT, EBUSY (boot RAM).
@@ -66,6 +69,7 @@ class RegionMap {
   struct Run {
     std::byte* data = nullptr;
     uint64_t bytes = 0;
+    bool writable = true;
   };
   Run find(PhysAddr address) const;
 
@@ -75,11 +79,12 @@ class RegionMap {
     uint64_t base;
     uint64_t size;
     std::byte* data;
+    bool writable;
   };
   using Snapshot = std::vector<Entry>;  // ascending, no overlap
   struct Region;
 
-  Result<uint32_t> free_slot_locked() const;
+  Result<uint32_t> free_slot_locked();
   Result<PhysAddr> find_hole_locked(uint64_t size) const;
   void insert_locked(uint32_t index, std::unique_ptr<Region> region);
   void publish_locked(std::unique_ptr<const Snapshot> next);
@@ -87,8 +92,10 @@ class RegionMap {
   const BusMemory& bus_;
   mutable std::mutex mutex_;                      // of everything below but snapshot_
   std::vector<std::unique_ptr<Region>> regions_;  // by index; null: free
+  std::unordered_map<uint32_t, std::shared_ptr<Backing>> backings_;  // by fd_id
   std::vector<Gate*> gates_;
   uint32_t next_fd_id_ = 0;
+  uint32_t first_free_ = 0;  // no slot below it is free
   std::atomic<const Snapshot*> snapshot_;
 };
 

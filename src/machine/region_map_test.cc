@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cstring>
 #include <thread>
@@ -76,9 +77,9 @@ TEST_F(RegionMapTest, HotAddedRegionsAreAlignedAboveBootRam) {
   auto a = add(kPageSize);
   auto b = add(MiB(129));
   auto c = add(kPageSize);
-  EXPECT_EQ(a.base, PhysAddr{GiB(4) + MiB(128)});
-  EXPECT_EQ(b.base, a.base + MiB(128));
-  EXPECT_EQ(c.base, b.base + MiB(256));
+  EXPECT_EQ(a.base, PhysAddr{GiB(4) + MiB(32)});
+  EXPECT_EQ(b.base, a.base + MiB(2));
+  EXPECT_EQ(c.base, b.base + MiB(130));
   EXPECT_EQ(a.index, 2u);
   EXPECT_EQ(bus.region(b.index).kind.load(), hw::RegionKind::kHotAdded);
   EXPECT_EQ(bus.region(b.index).base, b.base.value());
@@ -92,10 +93,10 @@ TEST_F(RegionMapTest, HolesAndIndicesAreUsedAgainButFdIdsAreNot) {
   ASSERT_TRUE(map.remove(b.index));
   EXPECT_EQ(bus.region(b.index).kind.load(), hw::RegionKind::kFree);
   EXPECT_EQ(map.find(b.base).data, nullptr);
-  auto too_big = add(MiB(129));
-  EXPECT_GT(too_big.base, b.base + MiB(128)) << "the hole is 128 MiB";
+  auto too_big = add(MiB(3));
+  EXPECT_GT(too_big.base, b.base + MiB(2)) << "the hole is 2 MiB";
   EXPECT_EQ(too_big.index, b.index);
-  auto fits = add(MiB(128));
+  auto fits = add(MiB(2));
   EXPECT_EQ(fits.base, b.base);
   EXPECT_FALSE(map.duplicate_fd(old_id));
   ASSERT_TRUE(map.remove(a.index));
@@ -110,7 +111,7 @@ TEST_F(RegionMapTest, BadDescriptorsAndSizesAreEinval) {
   EXPECT_EQ(add_error(UniqueFd(::open("/dev/zero", O_RDWR | O_CLOEXEC)), kPageSize), Errno{EINVAL});
   UniqueFd file = memfd(kPageSize);
   std::string path = "/proc/self/fd/" + std::to_string(file.get());
-  EXPECT_EQ(add_error(UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), kPageSize), Errno{EINVAL});
+  EXPECT_EQ(add_error(UniqueFd(::open(path.c_str(), O_WRONLY | O_CLOEXEC)), kPageSize), Errno{EINVAL});
   int pipes[2];
   ASSERT_EQ(::pipe2(pipes, O_CLOEXEC), 0);
   UniqueFd reader(pipes[0]), writer(pipes[1]);
@@ -180,6 +181,37 @@ TEST_F(RegionMapTest, ClientThatShrinksItsFileOnlyGetsRefusals) {
   EXPECT_EQ(port.write(address, data.data(), kPageSize), DmaStatus::kOk);
 }
 
+TEST_F(RegionMapTest, AFilesLastPageMayBeAPartOfOne) {
+  EXPECT_TRUE(map.hot_add(memfd(kPageSize + 1), 2 * kPageSize));
+  EXPECT_EQ(add_error(memfd(kPageSize), 2 * kPageSize), Errno{EINVAL});
+}
+
+TEST_F(RegionMapTest, ReadOnlyAndSealedFilesAreReadByDevicesAndNeverWritten) {
+  DmaPort port(map, identity, Bdf(0, 1, 0));
+  port.set_bus_master(true);
+  for (int seal : {0, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE}) {
+    UniqueFd fd = memfd(2 * kPageSize);
+    uint64_t word = 77, back = 0;
+    ASSERT_EQ(::pwrite(fd.get(), &word, 8, 0), 8);
+    UniqueFd given = duplicate(fd);
+    if (seal == 0)
+      given.reset(::open(("/proc/self/fd/" + std::to_string(fd.get())).c_str(), O_RDONLY | O_CLOEXEC));
+    else
+      ASSERT_EQ(::fcntl(fd.get(), F_ADD_SEALS, seal), 0);
+    auto placement = *map.hot_add(std::move(given), 2 * kPageSize);
+    EXPECT_EQ(bus.region(placement.index).kind.load(), hw::RegionKind::kHotAddedReadOnly) << seal;
+    EXPECT_EQ(bus.region(placement.index).inode, [&] {
+      struct stat info {};
+      ::fstat(fd.get(), &info);
+      return info.st_ino;
+    }());
+    EXPECT_EQ(port.read(DmaAddr{placement.base.value()}, &back, 8), DmaStatus::kOk);
+    EXPECT_EQ(back, 77u);
+    EXPECT_EQ(port.write(DmaAddr{placement.base.value()}, &word, 8), DmaStatus::kReadOnly);
+    EXPECT_TRUE(map.remove(placement.index));
+  }
+}
+
 TEST_F(RegionMapTest, RegionsComeAndGoUnderDma) {
   DmaPort port(map, identity, Bdf(0, 1, 0));
   port.set_bus_master(true);
@@ -189,7 +221,7 @@ TEST_F(RegionMapTest, RegionsComeAndGoUnderDma) {
     std::vector<std::byte> data(KiB(16), std::byte{3});
     while (!stop.load()) {
       for (uint64_t slot = 1; slot <= 4; ++slot) {
-        DmaStatus status = port.write(DmaAddr{GiB(4) + slot * MiB(128)}, data.data(), data.size());
+        DmaStatus status = port.write(DmaAddr{GiB(4) + MiB(32) + (slot - 1) * hw::kHotAddAlignment}, data.data(), data.size());
         (status == DmaStatus::kOk ? done : refused).fetch_add(1);
       }
     }

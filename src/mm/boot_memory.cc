@@ -33,6 +33,14 @@ Status BootMemory::add(MemRange range) {
   return {};
 }
 
+Status BootMemory::add_client(MemRange range) {
+  const Range bytes = CW_TRY(to_range(range));
+  memory_.add(bytes);
+  no_init_.add(bytes);
+  client_.add(bytes);
+  return {};
+}
+
 Status BootMemory::reserve(MemRange range, Reservation kind) {
   CW_FAIL_POINT("mm.boot_memory.reserve");
   list(kind).add(CW_TRY(to_range(range)));
@@ -135,6 +143,9 @@ bool BootMemory::is_reserved(PhysAddr base, uint64_t size) const {
 
 std::vector<MemRange> BootMemory::memory() const {
   return to_vector(memory_);
+}
+std::vector<MemRange> BootMemory::client() const {
+  return to_vector(client_);
 }
 std::vector<MemRange> BootMemory::reserved(Reservation kind) const {
   return to_vector(list(kind));

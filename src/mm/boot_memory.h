@@ -39,6 +39,9 @@ class BootMemory {
  public:
   // Adding or reserving what overlaps is merged. EINVAL: wraps.
   Status add(MemRange range);
+  // RAM that is a client's (HotMemory::kReserved): memory, reserved as kNoInit, never handed out, its contents not to
+  // be relied on. EINVAL: wraps.
+  Status add_client(MemRange range);
   Status reserve(MemRange range, Reservation kind = Reservation::kNormal);
   // The same for many at once, in any order. All or nothing. Fastest in a few ascending runs.
   Status reserve_all(std::span<MemRange> ranges, Reservation kind);
@@ -58,6 +61,7 @@ class BootMemory {
   bool is_memory(PhysAddr base, uint64_t size) const;    // wholly RAM
   bool is_reserved(PhysAddr base, uint64_t size) const;  // any byte of it
   std::vector<MemRange> memory() const;                  // ascending, merged
+  std::vector<MemRange> client() const;                  // that of clients; part of memory()
   std::vector<MemRange> reserved(Reservation kind) const;
   std::vector<MemRange> free() const;  // memory minus reserved, page granular, ascending
   // The same without a copy, for when there are very many.
@@ -76,6 +80,7 @@ class BootMemory {
   RangeSet memory_;
   RangeSet normal_;
   RangeSet no_init_;
+  RangeSet client_;
   std::optional<RangeSet> restriction_;
 };
 

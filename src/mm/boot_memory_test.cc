@@ -146,5 +146,17 @@ TEST(BootMemory, TwoHundredThousandReservationsInRunsAreMergedAndComplete) {
   EXPECT_EQ(boot.reserved_bytes(), 0u);
 }
 
+TEST(BootMemory, AClientsMemoryIsRamThatNobodyGets) {
+  BootMemory boot;
+  ASSERT_TRUE(boot.add({PhysAddr(0), MiB(1)}));
+  ASSERT_TRUE(boot.add_client({PhysAddr(MiB(1)), MiB(1)}));
+  EXPECT_FALSE(boot.add_client({PhysAddr(~uint64_t{0}), MiB(1)}));
+  EXPECT_TRUE(boot.is_memory(PhysAddr(0), MiB(2)));
+  EXPECT_EQ(boot.client(), (std::vector<MemRange>{{PhysAddr(MiB(1)), MiB(1)}}));
+  EXPECT_EQ(boot.free(), (std::vector<MemRange>{{PhysAddr(0), MiB(1)}}));
+  EXPECT_LT(*boot.allocate(KiB(64), kPageSize), PhysAddr(MiB(1)));
+  EXPECT_EQ(boot.reserved_bytes(), KiB(64)) << "a client's memory says nothing about the size of scratch";
+}
+
 }  // namespace
 }  // namespace causeway::mm

@@ -1,6 +1,9 @@
 // Memory that comes and goes while the system runs, and what a frame is.
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <array>
+
 #include "base/log.h"
 #include "base/point.h"
 #include "mm/page_allocator.h"
@@ -22,6 +25,26 @@ void forget_pages(MemMap& map, PfnRange range) {
   }
   for (Pfn pfn = range.begin; pfn < first; ++pfn) map.page(pfn)->reset();
   for (Pfn pfn = last; pfn < range.end; ++pfn) map.page(pfn)->reset();
+}
+
+// Whether every struct page of the range has refcount 0. Entries that were never touched are not looked at: a client's
+// file may have very many.
+bool all_unused(MemMap& map, PfnRange range) {
+  constexpr uint64_t kEntries = kPageSize / sizeof(Page);
+  constexpr uint64_t kChunk = 4096;  // pages of the array at a time
+  std::array<unsigned char, kChunk> resident;
+  for (Pfn chunk(align_down(range.begin.value(), kEntries)); chunk < range.end; chunk += kChunk * kEntries) {
+    const uint64_t entries = std::min(kChunk * kEntries, align_up(range.end - chunk, kEntries));
+    if (::mincore(map.page(chunk), entries * sizeof(Page), resident.data()) != 0) resident.fill(1);
+    for (uint64_t i = 0; i < entries / kEntries; ++i) {
+      if ((resident[i] & 1) == 0) continue;
+      const Pfn first = std::max(range.begin, chunk + i * kEntries);
+      const Pfn last = std::min(range.end, chunk + (i + 1) * kEntries);
+      for (Pfn pfn = first; pfn < last; ++pfn)
+        if (map.page(pfn)->count() != 0) return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace
@@ -63,7 +86,6 @@ Status PageAllocator::State::withdraw(PfnRange range, HotMemory kind) {
       return;
     }
     unused = unused && where.all_reserved(part);
-    for (Pfn pfn = part.begin; unused && pfn < part.end; ++pfn) unused = map.page(pfn)->count() == 0;
   });
   if (!ram) return fail(ENOENT, "hot-removed range is not all RAM");
   if (!unused) return fail(EBUSY, "a frame of the hot-removed range is in use");
@@ -77,7 +99,12 @@ Status PageAllocator::hot_remove(PfnRange range, HotMemory kind) {
   CW_FAIL_POINT("mm.hot_remove.begin");
   State& state = *state_;
   if (!state.in_map(range)) return fail(EINVAL, "hot-removed range is empty or outside the memory map");
-  if (kind == HotMemory::kFree) state.drain_all();
+  if (kind == HotMemory::kFree) {
+    state.drain_all();
+  } else if (!all_unused(*map_, range)) {
+    // Their owner counts them, and it is the owner who removes them: nobody counts up meanwhile.
+    return fail(EBUSY, "a frame of the hot-removed range is in use");
+  }
   CW_TRY(state.withdraw(range, kind));
   CW_POINT("mm.hot_remove.withdrawn");
   // The frames are in no list now, so that nobody reads their entries while they are wiped.

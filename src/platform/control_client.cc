@@ -11,10 +11,37 @@ namespace control = hw::control;
 
 namespace {
 constexpr int kPatienceMs = 30'000;
+// Answers that fit into a socket's buffer for sure: the machine does not wait for who does not read them.
+constexpr size_t kUnderWay = 8;
 }
 
 Result<ControlClient::Answer> ControlClient::call(control::Op op, uint64_t value, uint64_t argument, int fd) {
   sync::MutexLock lock(mutex_);
+  CW_TRY(send(op, value, argument, fd));
+  return receive(op);
+}
+
+std::vector<Status> ControlClient::call_each(control::Op op, std::span<const uint32_t> values) {
+  std::vector<Status> results;
+  results.reserve(values.size());
+  sync::MutexLock lock(mutex_);
+  size_t sent = 0;
+  Status sending;
+  while (results.size() < values.size()) {
+    while (sending && sent < values.size() && sent - results.size() < kUnderWay)
+      if (sending = send(op, values[sent], 0, -1); sending) ++sent;
+    if (results.size() == sent) {
+      results.push_back(sending);
+      ++sent;
+      continue;
+    }
+    auto answer = receive(op);
+    results.push_back(answer ? Status{} : Status{fail(answer.error())});
+  }
+  return results;
+}
+
+Status ControlClient::send(control::Op op, uint64_t value, uint64_t argument, int fd) {
   control::Request request{control::kProtocolVersion, op, value, argument};
   if (Status sent = hw::send_packet(socket_.get(), &request, sizeof request, fd); !sent) {
     Errno code = sent.error().code;
@@ -22,6 +49,11 @@ Result<ControlClient::Answer> ControlClient::call(control::Op op, uint64_t value
       return fail(ECONNRESET, "the machine has closed the control socket");
     return fail(sent.error());
   }
+  return {};
+}
+
+Result<ControlClient::Answer> ControlClient::receive(control::Op op) {
+  if (!socket_) return fail(ECONNRESET, "the machine has not answered before on the control socket");
   pollfd polled{socket_.get(), POLLIN, 0};
   int ready;
   do {

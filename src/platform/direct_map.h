@@ -21,6 +21,8 @@ class DirectMap {
   // Maps `size` bytes of `fd` from `fd_offset` at `base`; all page aligned. Errors: EINVAL outside
   // the limit, and those of mmap().
   Status map(PhysAddr base, uint64_t size, int fd, uint64_t fd_offset);
+  // The same for memory that is not to be written to, sealed files included.
+  Status map_read_only(PhysAddr base, uint64_t size, int fd, uint64_t fd_offset);
   // Back to reserved address space: an access faults.
   Status unmap(PhysAddr base, uint64_t size);
 
@@ -40,6 +42,7 @@ class DirectMap {
   uint64_t limit() const { return limit_; }
 
  private:
+  Status check_range(PhysAddr base, uint64_t size, uint64_t fd_offset) const;
   explicit DirectMap(Mapping reservation)
       : reservation_(std::move(reservation)), base_(reservation_.data()), limit_(reservation_.size()) {}
   Mapping reservation_;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,13 +31,19 @@ struct RamRange {
   uint64_t size;       // bytes
   uint32_t region;     // index in the machine's region table
   bool hot_added;      // not boot RAM
-  int fd;              // the descriptor behind it, owned by the Platform
+  bool writable;       // false: by its owner's wish; a device's write is refused
+  int fd;              // the descriptor behind it, owned by the Platform; -1: hot-added, see region_fd()
   uint64_t fd_offset;  // where the range starts in it
+  uint64_t device = 0; // of hot-added memory: which file it is
+  uint64_t inode = 0;
 };
+
+enum class MapNow : bool { kNo, kYes };
 
 class Platform {
  public:
-  // Speaks the control protocol on `control` (hw/control.h), maps the bus and all regions that exist.
+  // Speaks the control protocol on `control` (hw/control.h), maps the bus and boot RAM. Hot-added regions, of which
+  // there may be very many, are known and not mapped: map().
   // `phys_limit`: bytes of physical address space to make room for; 0 chooses it from the RAM present.
   // Errors: EPROTO (not a machine, or another version), ECONNRESET (it went away), ENOMEM.
   static Result<std::unique_ptr<Platform>> attach(UniqueFd control, uint64_t phys_limit = 0);
@@ -59,11 +66,17 @@ class Platform {
   Result<Backing> backing(PhysAddr address) const;
 
   // Hot-adds the memory behind `fd` (page-aligned size) as RAM. The machine keeps a duplicate of the
-  // descriptor; the contents are untouched. Errors: EINVAL, ENOSPC (region table full), E2BIG
-  // (outside the direct map).
-  Result<RamRange> hot_add(int fd, uint64_t size);
+  // descriptor; the contents are untouched. A descriptor for reading, or a file sealed against writing, gives read-only
+  // memory. Errors: EINVAL, ENOSPC (region table full), E2BIG (outside the direct map).
+  Result<RamRange> hot_add(int fd, uint64_t size, MapNow map = MapNow::kYes);
+  // Makes a hot-added region accessible through the direct map, if it is not yet. ENOENT.
+  Status map(uint32_t region);
+  // A new descriptor of the open file behind a region. ENOENT, EMFILE.
+  Result<UniqueFd> region_fd(uint32_t region) const;
   // Removes a hot-added region; returns once no DMA is inside it. Errors: ENOENT, EBUSY (boot RAM).
   Status remove(uint32_t region);
+  // The same for each of them, at the cost of little more than one. The results in order.
+  std::vector<Status> remove_each(std::span<const uint32_t> regions);
 
   Result<std::string> machine_status();  // `name=value` lines
   // Makes the device's `nth` transfer from now (from 1) go wrong; 0 disarms. For tests and demonstrations.

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "base/clock.h"
+#include "hw/packet.h"
 
 namespace causeway::server {
 
@@ -36,13 +37,19 @@ std::string socket_name(std::string_view name, std::string_view what) {
 std::string machine_socket_name(std::string_view name) { return socket_name(name, "machine"); }
 std::string kernel_socket_name(std::string_view name) { return socket_name(name, "kernel"); }
 
-Result<UniqueFd> listen_on(std::string_view abstract_name) {
+std::string client_socket_name(std::string_view name) { return socket_name(name, "client"); }
+
+Status bind_to(int socket, std::string_view abstract_name) {
   sockaddr_un address;
   socklen_t length = CW_TRY(abstract_address(abstract_name, &address));
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (::bind(socket, reinterpret_cast<sockaddr*>(&address), length) != 0) return fail_with_errno("cannot name a socket");
+  return {};
+}
+
+Result<UniqueFd> listen_on(std::string_view abstract_name, int type) {
+  UniqueFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd) return fail_with_errno("cannot make a socket");
-  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0)
-    return fail_with_errno("cannot bind the control socket");
+  CW_TRY(bind_to(fd.get(), abstract_name));
   if (::listen(fd.get(), SOMAXCONN) != 0) return fail_with_errno("cannot listen on the control socket");
   return fd;
 }
@@ -78,11 +85,10 @@ std::vector<std::string> Reply::all(std::string_view name) const {
   return values;
 }
 
-Result<Reply> ask(std::string_view socket_name, std::string_view request, unsigned timeout_ms) {
+Result<Reply> ask(std::string_view socket_name, std::string_view request, unsigned timeout_ms, int file) {
   UniqueFd fd = CW_TRY(connect_to(socket_name, SOCK_STREAM));
   std::string line = std::string(request) + "\n";
-  if (::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size()))
-    return fail_with_errno("the kernel does not take the request");
+  CW_TRY(hw::send_packet(fd.get(), line.data(), line.size(), file));
 
   std::string text;
   uint64_t deadline = monotonic_ns() + uint64_t{timeout_ms} * 1'000'000;

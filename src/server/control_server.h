@@ -30,7 +30,8 @@ class ControlServer {
   enum class Next : uint8_t { kGoOn, kEnd };
   Next serve(int connection);
   void check(int connection, const std::string& path);
-  void kexec(int connection, std::string_view arguments);
+  // `file`: what came with the request, -1 if nothing did.
+  void kexec(int connection, std::string_view arguments, int file);
 
   kernel::Kernel& kernel_;
   int listener_;

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,6 +20,7 @@
 #include "base/point.h"
 #include "kernel/kernel.h"
 #include "kernel/version.h"
+#include "server/client_server.h"
 #include "server/control.h"
 #include "server/control_server.h"
 #include "server/old_memory.h"
@@ -32,6 +35,8 @@ One generation of the stack, on a running machine. Usually started by `causeway 
   --machine NAME      abstract socket of the machine
   --control NAME      abstract socket to answer control requests on
   --control-fd N      the same, a listening descriptor that is open already
+  --clients NAME      abstract socket to serve client programs on
+  --clients-fd N      the same, a listening descriptor that is open already
   --cmdline WORDS     kernel command line, e.g. "kho=on dma_engine.rate=2000"
   --point NAME=ACTION[:N]  kill, fail or pause at the Nth hit of a named point (not in release builds)
   --list-points       print the named points of this build, one a line
@@ -47,6 +52,8 @@ struct Options {
   std::string machine;
   std::string control;
   int control_fd = -1;
+  std::string clients;
+  int clients_fd = -1;
   std::string command_line;
   std::vector<std::string> points;
   std::string log_level;
@@ -58,11 +65,20 @@ struct Options {
   std::exit(2);
 }
 
+int parse_descriptor(const char* option, const char* text) {
+  int fd = -1;
+  auto [end, error] = std::from_chars(text, text + std::strlen(text), fd);
+  if (error != std::errc{} || *end != '\0' || fd < 0) usage_error(fmt::format("{}: '{}' is no descriptor", option, text));
+  return fd;
+}
+
 Options parse(int argc, char** argv) {
-  enum : int { kMachine = 1000, kControl, kControlFd, kCmdline, kPoint, kListPoints, kLogLevel, kDie, kVersion, kHelpFlag };
+  enum : int { kMachine = 1000, kControl, kControlFd, kClients, kClientsFd, kCmdline, kPoint, kListPoints, kLogLevel, kDie, kVersion, kHelpFlag };
   const option table[] = {{"machine", required_argument, nullptr, kMachine},
                           {"control", required_argument, nullptr, kControl},
                           {"control-fd", required_argument, nullptr, kControlFd},
+                          {"clients", required_argument, nullptr, kClients},
+                          {"clients-fd", required_argument, nullptr, kClientsFd},
                           {"cmdline", required_argument, nullptr, kCmdline},
                           {"point", required_argument, nullptr, kPoint},
                           {"list-points", no_argument, nullptr, kListPoints},
@@ -77,11 +93,9 @@ Options parse(int argc, char** argv) {
     switch (which) {
       case kMachine: options.machine = optarg; break;
       case kControl: options.control = optarg; break;
-      case kControlFd: {
-        auto [end, error] = std::from_chars(optarg, optarg + std::strlen(optarg), options.control_fd);
-        if (error != std::errc{} || *end != '\0') usage_error(fmt::format("--control-fd: '{}' is no number", optarg));
-        break;
-      }
+      case kControlFd: options.control_fd = parse_descriptor("--control-fd", optarg); break;
+      case kClients: options.clients = optarg; break;
+      case kClientsFd: options.clients_fd = parse_descriptor("--clients-fd", optarg); break;
       case kCmdline: options.command_line = optarg; break;
       case kPoint: options.points.emplace_back(optarg); break;
       case kListPoints:
@@ -107,10 +121,34 @@ bool set_log_level(const std::string& name) {
   return name.empty();
 }
 
-// execve() of the next kernel with our own options, the listening socket and its points.
-Error jump_to(const Options& options, int listener, const std::string& path, const std::vector<std::string>& points) {
+// The sockets that outlive the jump: what comes in the blackout waits in their backlogs.
+struct Listeners {
+  UniqueFd control;
+  UniqueFd clients;  // empty: no client programs
+
+  Status open(const Options& options) {
+    control.reset(options.control_fd);
+    if (!control) control = CW_TRY(listen_on(options.control, SOCK_STREAM));
+    clients.reset(options.clients_fd);
+    if (!clients && !options.clients.empty()) clients = CW_TRY(listen_on(options.clients, SOCK_SEQPACKET));
+    return {};
+  }
+  void set_close_on_exec(int flag) const {
+    ::fcntl(control.get(), F_SETFD, flag);
+    if (clients) ::fcntl(clients.get(), F_SETFD, flag);
+  }
+};
+
+// execve() of the next kernel with our own options, the listening sockets and its points.
+Error jump_to(const Options& options, const Listeners& listeners, memfd::FrozenFiles& frozen, const std::string& path,
+              const std::vector<std::string>& points) {
   std::vector<std::string> words{path, "--machine", options.machine, "--control", options.control,
-                                 "--control-fd", fmt::format("{}", listener), "--cmdline", options.command_line};
+                                 "--control-fd", fmt::format("{}", listeners.control.get()), "--cmdline",
+                                 options.command_line};
+  if (listeners.clients) {
+    words.insert(words.end(), {"--clients", options.clients, "--clients-fd",
+                               fmt::format("{}", listeners.clients.get())});
+  }
   for (const std::string& point : points) words.insert(words.end(), {"--point", point});
   if (!options.log_level.empty()) words.insert(words.end(), {"--log-level", options.log_level});
   if (options.die_with_parent) words.emplace_back("--die-with-parent");
@@ -119,11 +157,25 @@ Error jump_to(const Options& options, int listener, const std::string& path, con
   argv.push_back(nullptr);
   CW_POINT("server.jump.before_exec");
   OldMemory keeper = OldMemory::keep();
+  listeners.set_close_on_exec(0);
+  frozen.retire();
   ::execve(path.c_str(), argv.data(), environ);
-  return Error{Errno{errno}, "execve", SourceLocation::current()};
+  Error error{Errno{errno}, "execve", SourceLocation::current()};
+  frozen.unretire();
+  listeners.set_close_on_exec(FD_CLOEXEC);
+  return error;
+}
+
+// A preserved file of a client is a descriptor here.
+void raise_descriptor_limit() {
+  rlimit files;
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= files.rlim_max) return;
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
 int run(const Options& options) {
+  raise_descriptor_limit();
   if (options.die_with_parent) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (!set_log_level(options.log_level)) usage_error(fmt::format("--log-level: '{}' is none", options.log_level));
   for (const std::string& spec : options.points)
@@ -139,33 +191,39 @@ int run(const Options& options) {
   sigaddset(&ending, SIGTERM);
   sigaddset(&ending, SIGINT);
   ::sigprocmask(SIG_BLOCK, &ending, nullptr);
+  // A dump that meets a limit on the size of files is a failed write, not the end of this kernel.
+  ::signal(SIGXFSZ, SIG_IGN);
   UniqueFd signals(::signalfd(-1, &ending, SFD_CLOEXEC));
 
   auto failed = [](const char* what, const Error& error) {
     fmt::print(stderr, "causeway-kernel: {}: {}\n", what, to_string(error));
     return 1;
   };
-  UniqueFd listener(options.control_fd);
-  if (!listener) {
-    Result<UniqueFd> made = listen_on(options.control);
-    if (!made) return failed("control socket", made.error());
-    listener = std::move(*made);
-  }
+  Listeners listeners;
+  if (Status opened = listeners.open(options); !opened) return failed("sockets", opened.error());
+  listeners.set_close_on_exec(FD_CLOEXEC);
   Result<UniqueFd> machine = connect_to(options.machine, SOCK_SEQPACKET);
   if (!machine) return failed("no machine; start one with `causeway up`", machine.error());
   Result<std::unique_ptr<kernel::Kernel>> booted = kernel::Kernel::boot(std::move(*machine), *params);
   if (!booted) return failed("cannot boot", booted.error());
   kernel::Kernel& kernel = **booted;
-  // The listener alone outlives the jump: requests made in the blackout wait in its backlog.
-  ::fcntl(listener.get(), F_SETFD, 0);
+  std::unique_ptr<ClientServer> clients;
+  if (listeners.clients) {
+    auto started = ClientServer::start(listeners.clients.get(), kernel.devices(), options.clients + "/",
+                                       &kernel.frozen_files());
+    if (!started) return failed("client programs", started.error());
+    clients = std::move(*started);
+  }
   fmt::print("ready\n");
   std::fflush(stdout);
 
-  ControlServer server(kernel, listener.get(), [&](const std::string& path, const std::vector<std::string>& points) {
-    return jump_to(options, listener.get(), path, points);
-  });
+  ControlServer server(kernel, listeners.control.get(),
+                       [&](const std::string& path, const std::vector<std::string>& points) {
+                         return jump_to(options, listeners, kernel.frozen_files(), path, points);
+                       });
   Status ended = server.run(signals.get());
-  listener.reset();
+  listeners.control.reset();
+  clients.reset();
   kernel.shutdown();
   return ended ? 0 : failed("control socket", ended.error());
 }

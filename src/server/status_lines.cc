@@ -91,6 +91,14 @@ Lines status_lines(const kernel::KernelStatus& status) {
   dma_out.number("leaked", status.dma.leaked);
   dma_out.number("leaked_pages", status.dma.leaked_pages);
   for (const auto& [bdf, engine] : status.engines) write_engine(Writer(lines, "dma." + bdf + "."), engine);
+  Writer luo_out(lines, "luo.");
+  luo_out.number("enabled", status.luo.enabled);
+  luo_out.number("liveupdate_num", status.luo.liveupdate_num);
+  luo_out.number("outgoing_sessions", status.luo.outgoing_sessions);
+  luo_out.number("outgoing_files", status.luo.outgoing_files);
+  luo_out.number("incoming_sessions", status.luo.incoming_sessions);
+  luo_out.number("incoming_files", status.luo.incoming_files);
+  luo_out.text("refusal", status.luo.refusal);
   Writer pressure_out(lines, "pressure.");
   pressure_out.number("rounds", status.pressure_rounds);
   pressure_out.number("damaged", status.pressure_damaged);

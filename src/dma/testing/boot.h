@@ -9,16 +9,13 @@
 //   must(restore_allocation(again, KiB(20), mm::kGfpKernel, Attr::kNone, token));
 #pragma once
 
-#include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "base/point.h"
+#include "base/testing/results.h"
 #include "dma/dma.h"
 #include "kho/kho.h"
 #include "machine/machine.h"
@@ -28,44 +25,6 @@
 #include "platform/platform.h"
 
 namespace causeway::dma::testing {
-
-template <typename T>
-T must(Result<T> result) {
-  if (!result) {
-    std::fprintf(stderr, "unexpected: %s\n", to_string(result.error()).c_str());
-    std::abort();
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
-
-// 0 for success.
-template <typename T>
-int error_of(const Result<T>& result) {
-  return result ? 0 : static_cast<int>(result.error().code);
-}
-
-// Named points are compiled in.
-inline bool has_points() {
-  return !point::list().empty();
-}
-
-// Makes the step at a named point fail while it lives.
-class FailingStep {
- public:
-  FailingStep(const char* name, int code, unsigned from_hit = 1) {
-    must(point::on_hit(name, [this, code, from_hit]() -> Status {
-      if (++hits_ < from_hit) return {};
-      return fail(code, "made to fail");
-    }));
-  }
-  ~FailingStep() { point::disarm_all(); }
-  FailingStep(const FailingStep&) = delete;
-  FailingStep& operator=(const FailingStep&) = delete;
-  unsigned hits() const { return hits_; }
-
- private:
-  unsigned hits_ = 0;
-};
 
 // What the next boot is to be like.
 struct BootOptions {

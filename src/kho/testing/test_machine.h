@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -55,6 +56,9 @@ class TestMachine {
 
   const platform::DirectMap& direct_map() const { return map_; }
   const std::vector<mm::MemRange>& ram() const { return ram_; }
+  // From now on these ranges, which are whole entries of ram(), are a client's.
+  void give_to_client(PhysAddr base) { client_.push_back(base); }
+  bool is_client(PhysAddr base) const { return std::find(client_.begin(), client_.end(), base) != client_.end(); }
   platform::Mailbox mailbox() { return platform::Mailbox(box_); }
   template <typename T>
   T* at(PhysAddr address) const {
@@ -72,6 +76,7 @@ class TestMachine {
 
  private:
   std::vector<mm::MemRange> ram_;
+  std::vector<PhysAddr> client_;
   UniqueFd fd_;
   platform::DirectMap map_ = *platform::DirectMap::create(GiB(8));
   hw::KexecMailbox* box_ = nullptr;
@@ -87,7 +92,8 @@ class Generation {
  public:
   explicit Generation(TestMachine& machine, KhoParams params = test_params(), bool use_mailbox = true)
       : mailbox(machine.mailbox()), map(*mm::MemMap::create(machine.direct_map())) {
-    for (const mm::MemRange& range : machine.ram()) require(boot.add(range).has_value(), "add RAM");
+    for (const mm::MemRange& range : machine.ram())
+      require((machine.is_client(range.base) ? boot.add_client(range) : boot.add(range)).has_value(), "add RAM");
     kho = *Kho::create(map, params);
     auto adopted = kho->early_init(boot, use_mailbox ? mailbox.current() : std::nullopt);
     require(adopted.has_value(), "early_init()");

@@ -1,0 +1,80 @@
+#include <fmt/format.h>
+
+#include <cctype>
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "cli/brief.h"
+#include "cli/verb.h"
+#include "inspect/decode.h"
+#include "inspect/image_file.h"
+#include "inspect/render.h"
+
+namespace causeway::cli {
+namespace {
+
+struct Settings {
+  std::string image;
+  std::string fdt;
+  uint64_t max_size = inspect::OpenOptions{}.max_bytes;
+  bool all = false;
+  bool json = false;
+};
+
+// A physical address: hexadecimal with 0x, else decimal.
+std::optional<uint64_t> parse_address(const std::string& text) {
+  if (text.empty() || !std::isdigit(static_cast<unsigned char>(text[0]))) return std::nullopt;
+  char* end = nullptr;
+  errno = 0;
+  const uint64_t value = std::strtoull(text.c_str(), &end, text.rfind("0x", 0) == 0 ? 16 : 10);
+  if (errno != 0 || *end != '\0') return std::nullopt;
+  return value;
+}
+
+int run(const CLI::App& command, const Settings& settings) {
+  auto image = inspect::ImageFile::open(settings.image, {.max_bytes = settings.max_size});
+  if (!image) return complain(command, settings.json, fmt::format("{}: {}", settings.image, brief(image.error())));
+  inspect::Options options = inspect::options_for(*image);
+  if (auto address = parse_address(settings.fdt)) options.fdt = PhysAddr(*address);
+  if (settings.all) {
+    options.max_folios_per_file = options.max_folios = options.max_files = options.max_findings = ~uint64_t{0};
+    options.tree.max_blocks = ~uint64_t{0};
+  }
+  const inspect::Report report = inspect::decode(image->memory(), options);
+  if (settings.json)
+    print_json(inspect::to_json(report));
+  else
+    fmt::print("{}", inspect::render_text(report, {.name = settings.image, .all = settings.all}));
+  return report.findings.problems() == 0 ? kOk : kFailed;
+}
+
+}  // namespace
+
+Verb add_inspect(CLI::App& app) {
+  auto settings = std::make_shared<Settings>();
+  CLI::App* command = app.add_subcommand("inspect", "decode a handover image, Causeway's or a Linux kernel's");
+  command->add_option("image", settings->image, "ELF core or raw memory, also compressed with zstd")
+      ->type_name("IMAGE")
+      ->required();
+  command
+      ->add_option("--fdt", settings->fdt, "physical address of the root FDT; otherwise the dump's note says, or it is searched for")
+      ->type_name("PHYS")
+      ->check([](const std::string& text) {
+        return parse_address(text) ? std::string() : fmt::format("'{}': want an address such as 0x100000", text);
+      });
+  command->add_option("--max-size", settings->max_size, "most non-zero bytes a compressed image may unpack to")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("SIZE")
+      ->capture_default_str();
+  command->add_flag("--all", settings->all, "list everything, however much it is");
+  add_json_flag(*command, settings->json);
+  command->footer(
+      "Exit status 0: no problems; 1: problems, or the image cannot be read.\n\n"
+      "Example: causeway inspect vmcore.zst --json");
+  return {command, [command, settings] { return run(*command, *settings); }};
+}
+
+}  // namespace causeway::cli

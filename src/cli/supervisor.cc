@@ -29,7 +29,9 @@
 namespace causeway::cli {
 namespace {
 
-// Carries out trapped calls, as many at a time as there are: a call that blocks must not keep others waiting.
+// Carries out trapped calls, as many at a time as there are: a call that blocks must not keep others waiting. But a caller
+// that was killed or interrupted goes on at once here, where the kernel would have ended its call first: calls that came
+// later wait for those.
 class Workers {
  public:
   Workers(int listener, const Served& served) : listener_(listener), served_(served) {}
@@ -45,6 +47,7 @@ class Workers {
   void hand_over(const seccomp_notif& call) {
     std::lock_guard lock(mutex_);
     calls_.push_back(call);
+    unfinished_.push_back(call.id);
     if (idle_ < calls_.size()) threads_.emplace_back([this] { work(); });
     wake_.notify_one();
   }
@@ -60,20 +63,29 @@ class Workers {
       if (calls_.empty()) break;
       seccomp_notif call = calls_.front();
       calls_.pop_front();
+      ended_.wait(lock, [&] { return !follows_one_left_behind(call.id); });
       lock.unlock();
       seccomp_notif_resp answer = TrappedCall(listener_, call, served_).carry_out(channel);
       ::ioctl(listener_, SECCOMP_IOCTL_NOTIF_SEND, &answer);  // ENOENT: a signal or its end took the caller away
       lock.lock();
+      unfinished_.erase(std::find(unfinished_.begin(), unfinished_.end(), call.id));
+      ended_.notify_all();
     }
     lock.unlock();
     channel.close();
   }
 
+  bool follows_one_left_behind(uint64_t call) {
+    auto is_left_behind = [&](uint64_t id) { return ::ioctl(listener_, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) != 0; };
+    return std::any_of(unfinished_.begin(), std::find(unfinished_.begin(), unfinished_.end(), call), is_left_behind);
+  }
+
   const int listener_;
   const Served& served_;
   std::mutex mutex_;
-  std::condition_variable wake_;
+  std::condition_variable wake_, ended_;
   std::deque<seccomp_notif> calls_;
+  std::vector<uint64_t> unfinished_;  // ids of calls_ and of those being carried out, in the order they came
   size_t idle_ = 0;
   bool ending_ = false;
   std::vector<std::thread> threads_;

@@ -86,6 +86,8 @@ TrappedCall::Outcome TrappedCall::ioctl(client::Channel& channel) {
   UniqueFd file(static_cast<int>(take_fd(static_cast<int>(call_.data.args[0]))));
   uint64_t cookie = file ? client::cookie_of(file.get()) : 0;
   if (cookie == 0 || !client::is_file_of(file.get(), served_.socket.c_str())) return {};
+  // The call goes by the cookie. Kept open here, the file would outlive a program that is killed in the middle.
+  file.reset();
   uint64_t argument = call_.data.args[2];
   char bytes[wire::kWindow];
   int64_t got = argument < client::kPage ? 0 : copy(SYS_process_vm_readv, argument, bytes, sizeof bytes);

@@ -161,7 +161,8 @@ void Channel::close() {
 }
 
 void Channel::forget() {
-  if (page_ != nullptr) raw(SYS_munmap, page_, wire::kPageBytes);
+  // libc's, which a sanitizer around us sees: the address may be another thread's channel next.
+  if (page_ != nullptr) ::munmap(page_, wire::kPageBytes);
   if (pending_fd_ >= 0) raw(SYS_close, pending_fd_);
   page_ = nullptr;
   socket_ = pending_fd_ = -1;

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 
@@ -27,7 +28,29 @@ constexpr int kNoDescriptorsMs = 10;
 // A connected client thread, and our thread that carries out its calls.
 struct ClientServer::Client {
   UniqueFd socket;  // a duplicate, to end the connection from outside; empty once the thread is done with it
+  std::atomic<uint64_t> call{0};  // the one being carried out, by its number; 0: none
   sync::Thread thread;
+};
+
+// Numbers a client's call, and says when it is over.
+class ClientServer::CallInProgress {
+ public:
+  CallInProgress(ClientServer& server, Client& client)
+      : server_(server), client_(client), number_(server.calls_.fetch_add(1, std::memory_order_relaxed) + 1) {
+    client_.call.store(number_, std::memory_order_seq_cst);
+  }
+  ~CallInProgress() {
+    client_.call.store(0, std::memory_order_seq_cst);
+    if (server_.waiting_.load(std::memory_order_seq_cst) == 0) return;
+    sync::MutexLock lock(server_.mutex_);
+    server_.call_ended_.notify_all();
+  }
+  uint64_t number() const { return number_; }
+
+ private:
+  ClientServer& server_;
+  Client& client_;
+  const uint64_t number_;
 };
 
 Result<std::unique_ptr<ClientServer>> ClientServer::start(int listener, uapi::Devices& devices,
@@ -98,7 +121,7 @@ void ClientServer::accept_loop(const sync::StopToken& stop) {
     client->socket.reset(::fcntl(connection.get(), F_DUPFD_CLOEXEC, 0));
     if (!client->socket) continue;
     auto body = [this, self = client.get(), socket = std::move(connection)]() mutable {
-      serve(std::move(socket));
+      serve(*self, std::move(socket));
       sync::MutexLock lock(mutex_);
       self->socket.reset();
     };
@@ -128,17 +151,35 @@ Result<int64_t> give_frozen_filter(memfd::FrozenFiles* frozen, ClientTask& task)
 
 }  // namespace
 
-void ClientServer::serve(UniqueFd connection) {
+void ClientServer::wait_for_calls_of_the_dead(uint64_t call) {
+  auto is_one = [&](const std::unique_ptr<Client>& client) {
+    uint64_t other = client->call.load(std::memory_order_seq_cst);
+    pollfd end{client->socket.get(), POLLRDHUP, 0};
+    return other != 0 && other < call && client->socket && ::poll(&end, 1, 0) == 1;
+  };
+  sync::MutexLock lock(mutex_);
+  waiting_.fetch_add(1, std::memory_order_seq_cst);
+  while (std::any_of(clients_.begin(), clients_.end(), is_one)) call_ended_.wait(mutex_);
+  waiting_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void ClientServer::serve(Client& client, UniqueFd connection) {
   Result<std::unique_ptr<Channel>> accepted = Channel::accept(std::move(connection));
   if (!accepted) {
     log::debug("server", "no channel for a client: {}", to_string(accepted.error()));
     return;
   }
   Channel& channel = **accepted;
+  uint64_t closed = 0;
   while (channel.wait()) {
-    // What was closed before this call is released before it is carried out.
+    CallInProgress in_progress(*this, client);
+    // What was closed before this call is released before it is carried out; by a call that a client died in, too: its
+    // parent's wait() has returned, which on Linux it does when the call is over.
     files_->reap();
-    calls_.fetch_add(1, std::memory_order_relaxed);
+    if (files_->closed() != closed) {
+      closed = files_->closed();
+      wait_for_calls_of_the_dead(in_progress.number());
+    }
     const wire::Message& call = channel.received();
     ClientTask task(channel, *files_);
     std::string_view text(reinterpret_cast<const char*>(call.payload), call.length);

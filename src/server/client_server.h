@@ -16,6 +16,7 @@
 #include "base/unique_fd.h"
 #include "memfd/frozen_files.h"
 #include "server/open_files.h"
+#include "sync/cond_var.h"
 #include "sync/mutex.h"
 #include "sync/thread.h"
 #include "uapi/devices.h"
@@ -35,11 +36,14 @@ class ClientServer {
 
  private:
   struct Client;
+  class CallInProgress;
   ClientServer(int listener, uapi::Devices& devices, memfd::FrozenFiles* frozen, std::unique_ptr<OpenFiles> files,
                UniqueFd stop);
   void accept_loop(const sync::StopToken& stop);
   void collect_finished();
-  void serve(UniqueFd connection);
+  void serve(Client& client, UniqueFd connection);
+  // Until no call that came before `call` is still being carried out for a client that has died.
+  void wait_for_calls_of_the_dead(uint64_t call);
 
   const int listener_;
   uapi::Devices& devices_;
@@ -47,8 +51,10 @@ class ClientServer {
   std::unique_ptr<OpenFiles> files_;
   UniqueFd stop_;  // eventfd
   std::atomic<uint64_t> calls_{0};
+  std::atomic<int> waiting_{0};  // in wait_for_calls_of_the_dead()
   mutable sync::Mutex mutex_{"server.clients"};
   std::list<std::unique_ptr<Client>> clients_ CW_GUARDED_BY(mutex_);
+  sync::CondVar call_ended_;
   sync::Thread acceptor_;
 };
 

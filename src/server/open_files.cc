@@ -96,6 +96,7 @@ void OpenFiles::reap() {
       entry.end.reset();
       entry.file.reset();
     }
+    closed_.fetch_add(closed.size(), std::memory_order_release);
   }
 }
 

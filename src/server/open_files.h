@@ -9,6 +9,7 @@
 // reaps first. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <unordered_map>
@@ -35,6 +36,8 @@ class OpenFiles {
   // Returns when everything that hung up before has been released.
   void reap();
   size_t count() const;
+  // How many files were ever closed by clients.
+  uint64_t closed() const { return closed_.load(std::memory_order_acquire); }
 
  private:
   struct Entry {
@@ -51,6 +54,7 @@ class OpenFiles {
   mutable sync::Mutex mutex_{"server.open_files"};
   std::unordered_map<uint64_t, Entry> entries_ CW_GUARDED_BY(mutex_);  // by cookie
   uint64_t next_name_ CW_GUARDED_BY(mutex_) = 1;
+  std::atomic<uint64_t> closed_{0};
   sync::Thread watcher_;
 };
 

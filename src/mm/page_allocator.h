@@ -85,6 +85,9 @@ class PageAllocator {
   Result<Page*> alloc_contig_range(PfnRange range);
   // Drops one reference of every page and frees those that reach zero.
   void free_contig(Page* page, uint64_t pages);
+  // Whole pageblocks that the caller has allocated become `type`: freed, they are memory of that kind. EINVAL: not
+  // whole pageblocks, or outside the memory map.
+  Status set_pageblock_type(PfnRange range, MigrateType type);
 
   // Preserved memory becomes managed: accounts 2^order pages (the caller sets up refcounts). Any order.
   void adopt_reserved(Page* page, Order order);
@@ -97,6 +100,8 @@ class PageAllocator {
   Status hot_remove(PfnRange range, HotMemory kind = HotMemory::kFree);
 
   bool is_managed(Pfn pfn) const;  // RAM the system knows: free, allocated or reserved
+  bool is_managed(PfnRange range) const;  // all of it
+  std::vector<PfnRange> ram() const;      // ascending
   FrameState state(Pfn pfn) const;
   PageStats stats() const;
   // Frames on per-CPU lists go back to the buddy lists, where they merge.

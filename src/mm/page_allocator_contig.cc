@@ -129,4 +129,15 @@ void PageAllocator::free_contig(Page* page, uint64_t pages) {
   if (!run.empty()) state.give_to_zones(run);
 }
 
+Status PageAllocator::set_pageblock_type(PfnRange range, MigrateType type) {
+  State& state = *state_;
+  if (!state.in_map(range) || !range.begin.is_aligned(kPageblockOrder) || !range.end.is_aligned(kPageblockOrder))
+    return fail(EINVAL, "not whole pageblocks of the memory map");
+  state.for_each_zone(range, [&](Zone& zone, PfnRange part) {
+    SpinLockGuard guard(zone.lock);
+    zone.set_type(part, type);
+  });
+  return {};
+}
+
 }  // namespace causeway::mm

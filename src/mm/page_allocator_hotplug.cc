@@ -120,6 +120,23 @@ bool PageAllocator::is_managed(Pfn pfn) const {
   return zone.is_ram({pfn, pfn + 1});
 }
 
+bool PageAllocator::is_managed(PfnRange range) const {
+  if (!state_->in_map(range)) return false;
+  bool ram = true;
+  State::BothLocks locks(*state_);
+  state_->for_each_zone(range, [&](Zone& zone, PfnRange part) CW_REQUIRES(zone.lock) { ram = ram && zone.is_ram(part); });
+  return ram;
+}
+
+std::vector<PfnRange> PageAllocator::ram() const {
+  std::vector<PfnRange> all;
+  State::BothLocks locks(*state_);
+  state_->for_each_zone({Pfn(0), Pfn(map_->end_pfn())}, [&](Zone& zone, PfnRange) CW_REQUIRES(zone.lock) {
+    for (const RangeSet::Range& range : zone.ram()) all.push_back({Pfn(range.begin), Pfn(range.end)});
+  });
+  return all;
+}
+
 FrameState PageAllocator::state(Pfn pfn) const {
   Zone& zone = state_->zone(pfn);
   SpinLockGuard guard(zone.lock);

@@ -183,4 +183,8 @@ Result<PhysAddr> Vmalloc::to_phys(const void* address) const {
   return state_->allocator.map().phys(area->pages[offset / block]) + offset % block;
 }
 
+Result<PageBacking> Vmalloc::backing(PhysAddr address) const {
+  return state_->find_backing(address);
+}
+
 }  // namespace causeway::mm

@@ -69,6 +69,8 @@ class Vmalloc {
   const VmArea* find(const void* address) const;
   // The physical address behind a vmalloc address. EINVAL.
   Result<PhysAddr> to_phys(const void* address) const;
+  // The host memory behind a frame, for a mapping of somebody else's. EINVAL: no RAM there.
+  Result<PageBacking> backing(PhysAddr address) const;
 
  private:
   struct State;

@@ -62,6 +62,7 @@ class Zone {
   void remove_ram(PfnRange range) CW_REQUIRES(lock);
   bool is_ram(PfnRange range) const CW_REQUIRES(lock);
   bool overlaps_ram(PfnRange range) const CW_REQUIRES(lock);
+  std::span<const RangeSet::Range> ram() const CW_REQUIRES(lock) { return ram_.ranges(); }
   // Free memory that was never used. At boot: append in ascending order, then seal.
   void expect_virgin(size_t ranges) CW_REQUIRES(lock) { virgin_.expect(ranges); }
   void append_virgin(PfnRange range) CW_REQUIRES(lock);

@@ -26,7 +26,13 @@ enum class Op : uint32_t { kAttach = 1, kGetFd, kHotAdd, kRemove, kStatus, kInje
 enum class Fault : uint32_t {
   kCorruptByte = 1,  // flips a byte of a stream record after its checksum was made
   kRefuse = 2,       // refuses a transfer as if its address were wrong
+  // Of NVMe controllers; the nth is counted over all of them.
+  kNvmeCorruptData = 3,       // flips a byte of the data of the nth read, which then succeeds
+  kNvmeLoseCompletion = 4,    // the nth I/O command is executed and never completed
+  kNvmeRepeatCompletion = 5,  // the nth I/O command is completed twice
+  kNvmeRefuseData = 6,        // the nth I/O command with data fails as if its address were wrong
 };
+inline constexpr unsigned kFaults = 7;  // one more than the last
 
 struct Request {
   uint32_t version;  // kProtocolVersion

@@ -1,5 +1,6 @@
-// PCI configuration space as far as the machine's devices have it: a type 0 header and an MSI
-// capability. Source: PCI Local Bus Specification 3.0, sections 6.1 (header), 6.2 (registers), 6.8 (MSI).
+// PCI configuration space as far as the machine's devices have it: a type 0 header, an MSI capability and,
+// where a device has several queues, an MSI-X capability. Source: PCI Local Bus Specification 3.0,
+// sections 6.1 (header), 6.2 (registers), 6.7 (capabilities), 6.8 (MSI and MSI-X).
 #pragma once
 
 #include <cstdint>
@@ -35,6 +36,29 @@ inline constexpr uint16_t kMsiAddressHigh = 0x08;
 inline constexpr uint16_t kMsiData = 0x0c;  // u16: the vector, 0..255
 using MsiEnable = Field<0, 0>;              // of kMsiControl
 using MsiVector = Field<7, 0>;              // of kMsiData
+
+// Every capability starts with its id and the offset of the next one (0: the last).
+inline constexpr uint16_t kCapabilityNext = 0x01;
+
+// MSI-X capability (id 0x11); offsets from its start. Its table and pending bits lie in BAR 0.
+inline constexpr uint8_t kMsixCapabilityId = 0x11;
+inline constexpr uint16_t kMsixOffset = 0x70;       // where our devices have it
+inline constexpr uint16_t kMsixControl = 0x02;      // u16
+inline constexpr uint16_t kMsixTableOffset = 0x04;  // u32
+inline constexpr uint16_t kMsixPbaOffset = 0x08;    // u32
+using MsixTableSize = Field<10, 0>;                 // of kMsixControl: entries minus 1, read-only
+using MsixFunctionMask = Field<14, 14>;
+using MsixEnable = Field<15, 15>;
+using MsixBir = Field<2, 0>;     // of the two offsets: which BAR, 0
+using MsixInBar = Field<31, 3>;  // the offset without its low three bits
+// An entry of the table. While it is masked, or the function is, an interrupt sets its pending bit instead,
+// and is sent when the mask goes away.
+inline constexpr uint32_t kMsixEntrySize = 16;
+inline constexpr uint32_t kMsixEntryAddressLow = 0x00;
+inline constexpr uint32_t kMsixEntryAddressHigh = 0x04;
+inline constexpr uint32_t kMsixEntryData = 0x08;     // MsiVector
+inline constexpr uint32_t kMsixEntryControl = 0x0c;  // MsixEntryMask, 1 at power-on
+using MsixEntryMask = Field<0, 0>;
 
 // ECAM: where a function's 4 KiB of configuration space lie (PCI Express Base 3.0, section 7.2.2).
 constexpr uint64_t ecam_offset(Bdf bdf) {

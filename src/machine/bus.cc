@@ -1,5 +1,7 @@
 #include "machine/bus.h"
 
+#include <sched.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "hw/futex.h"
@@ -70,6 +72,8 @@ void Bus::wait_for_requests() {
       if (ring_.tail.load(std::memory_order_relaxed) != head_) return;
       hw::cpu_relax();
     }
+    // A device's thread may be waiting for this very CPU, and the kernel for what it does.
+    ::sched_yield();
   } while (monotonic_ns() < end);
   ring_.machine_sleeps.store(1, std::memory_order_seq_cst);
   if (ring_.tail.load(std::memory_order_seq_cst) == head_ && !stop_.load())

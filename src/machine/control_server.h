@@ -19,7 +19,7 @@
 #include "base/unique_fd.h"
 #include "hw/control.h"
 #include "machine/complaints.h"
-#include "machine/dma_engine/fault_injector.h"
+#include "machine/fault_injector.h"
 #include "machine/region_map.h"
 
 namespace causeway::machine {

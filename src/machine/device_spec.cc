@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
+#include "hw/nvme.h"
 #include "hw/pci.h"
 
 namespace causeway::machine {
@@ -38,6 +40,57 @@ Result<Bdf> first_free(const std::vector<DeviceSpec>& taken) {
   return fail(ENOSPC, "no free place on the bus for another device");
 }
 
+Status apply_dma_option(DeviceSpec& spec, std::string_view name, std::string_view value) {
+  if (name != "width") return fail(EINVAL, "the only option of a dma device is width=32|40|64");
+  auto width = number(value, 10);
+  if (!width || (*width != 32 && *width != 40 && *width != 64))
+    return fail(EINVAL, "the width of a dma device is not 32, 40 or 64");
+  spec.address_width = static_cast<unsigned>(*width);
+  return {};
+}
+
+Status apply_nvme_option(NvmeOptions& options, std::string_view name, std::string_view value) {
+  constexpr uint64_t kMaxBuffer = MiB(4);
+  if (name == "file") {
+    if (value.empty()) return fail(EINVAL, "the file of an nvme device has no name");
+    options.file = value;
+    return {};
+  }
+  if (name == "size") {
+    options.size = CW_TRY(parse_size(value));
+    return {};
+  }
+  if (name == "cmb" && value != "0") {
+    options.cmb = CW_TRY(parse_size(value));
+    if (!is_aligned(options.cmb, kPageSize) || options.cmb > kMaxBuffer)
+      return fail(EINVAL, "the cmb of an nvme device is not a number of pages up to 4M");
+    return {};
+  }
+  auto parsed = number(value, 10);
+  if (!parsed) return fail(EINVAL, "an option of an nvme device needs a number");
+  if (name == "cmb") {
+    options.cmb = 0;
+  } else if (name == "lba") {
+    if (*parsed != 512 && *parsed != 4096)
+      return fail(EINVAL, "the lba of an nvme device is not 512 or 4096");
+    options.block_size = static_cast<uint32_t>(*parsed);
+  } else if (name == "queues") {
+    if (*parsed < 1 || *parsed > hw::nvme::kMaxIoQueues)
+      return fail(EINVAL, "the queues of an nvme device are not 1 to 16");
+    options.queues = static_cast<unsigned>(*parsed);
+  } else if (name == "shuffle") {
+    if (*parsed > 1) return fail(EINVAL, "shuffle of an nvme device is not 0 or 1");
+    options.shuffle = *parsed == 1;
+  } else if (name == "latency_us") {
+    if (*parsed > 10'000'000) return fail(EINVAL, "the latency of an nvme device is longer than ten seconds");
+    options.latency_us = static_cast<uint32_t>(*parsed);
+  } else {
+    return fail(EINVAL,
+                "an nvme device has the options file, size, lba, queues, cmb, shuffle and latency_us");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<DeviceSpec> parse_device_spec(std::string_view text, const std::vector<DeviceSpec>& taken) {
@@ -46,19 +99,31 @@ Result<DeviceSpec> parse_device_spec(std::string_view text, const std::vector<De
   std::string_view options = head.size() == text.size() ? std::string_view() : text.substr(head.size() + 1);
   if (head.size() != text.size() && options.empty()) return fail(EINVAL, "a device option is empty");
   std::string_view kind = head.substr(0, head.find('@'));
-  if (kind != "dma") return fail(EINVAL, "the kind of a device is not 'dma'");
+  if (kind != "dma" && kind != "nvme") return fail(EINVAL, "the kind of a device is not 'dma' or 'nvme'");
+  if (kind == "nvme") {
+    spec.kind = DeviceKind::kNvme;
+    spec.nvme.size = 0;
+  }
   spec.bdf = kind.size() == head.size() ? CW_TRY(first_free(taken))
                                         : CW_TRY(parse_bdf(head.substr(kind.size() + 1)));
 
   while (!options.empty()) {
     std::string_view option = options.substr(0, options.find(','));
     options.remove_prefix(std::min(options.size(), option.size() + 1));
-    if (!option.starts_with("width="))
-      return fail(EINVAL, "the only option of a dma device is width=32|40|64");
-    auto width = number(option.substr(6), 10);
-    if (!width || (*width != 32 && *width != 40 && *width != 64))
-      return fail(EINVAL, "the width of a dma device is not 32, 40 or 64");
-    spec.address_width = static_cast<unsigned>(*width);
+    std::string_view name = option.substr(0, option.find('='));
+    if (name.size() == option.size()) return fail(EINVAL, "a device option is not of the form name=value");
+    std::string_view value = option.substr(name.size() + 1);
+    if (spec.kind == DeviceKind::kNvme) {
+      CW_TRY(apply_nvme_option(spec.nvme, name, value));
+    } else {
+      CW_TRY(apply_dma_option(spec, name, value));
+    }
+  }
+  if (spec.kind == DeviceKind::kNvme) {
+    NvmeOptions& nvme = spec.nvme;
+    if (nvme.file.empty() && nvme.size == 0) nvme.size = NvmeOptions{}.size;
+    if (nvme.size % nvme.block_size != 0)
+      return fail(EINVAL, "the size of an nvme device is not a number of its blocks");
   }
   return spec;
 }

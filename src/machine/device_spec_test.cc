@@ -23,6 +23,29 @@ TEST(DeviceSpec, AddressAndWidthAreTaken) {
   EXPECT_EQ(spec->address_width, 32u);
 }
 
+TEST(DeviceSpec, NvmeHasDefaultsAndTakesItsOptions) {
+  auto plain = parse_device_spec("nvme", {DeviceSpec{}});
+  ASSERT_TRUE(plain);
+  EXPECT_EQ(plain->kind, DeviceKind::kNvme);
+  EXPECT_EQ(plain->bdf, Bdf(0, 2, 0));
+  EXPECT_EQ(plain->nvme.size, MiB(64));
+  EXPECT_EQ(plain->nvme.queues, 4u);
+  EXPECT_FALSE(plain->nvme.shuffle);
+  auto full = parse_device_spec(
+      "nvme@00:02.1,file=a/b.img,lba=4096,queues=16,cmb=64K,shuffle=1,latency_us=50,size=8K");
+  ASSERT_TRUE(full);
+  EXPECT_EQ(full->bdf, Bdf(0, 2, 1));
+  EXPECT_EQ(full->nvme.file, "a/b.img");
+  EXPECT_EQ(full->nvme.block_size, 4096u);
+  EXPECT_EQ(full->nvme.queues, 16u);
+  EXPECT_EQ(full->nvme.cmb, KiB(64));
+  EXPECT_TRUE(full->nvme.shuffle);
+  EXPECT_EQ(full->nvme.latency_us, 50u);
+  EXPECT_EQ(full->nvme.size, KiB(8));
+  EXPECT_EQ(parse_device_spec("nvme,file=x")->nvme.size, 0u) << "the file stays as long as it is";
+  EXPECT_EQ(parse_device_spec("nvme,cmb=0")->nvme.cmb, 0u);
+}
+
 TEST(DeviceSpec, FullBusHasNoPlaceLeft) {
   std::vector<DeviceSpec> taken;
   for (unsigned i = 1; i < 32; ++i) taken.push_back({DeviceKind::kDmaEngine, Bdf(0, i, 0), 64});
@@ -32,8 +55,12 @@ TEST(DeviceSpec, FullBusHasNoPlaceLeft) {
 class BadSpec : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Texts, BadSpec,
                          testing::Values("", "nic", "dma@", "dma@1", "dma@00:20.0", "dma@00:01.8",
-                                         "dma@01:01.0", "dma@00:0g.0", "dma,", "dma,width", "dma,width=",
-                                         "dma,width=33", "dma,width=32x", "dma,speed=1", "dma@00:01.0,,"));
+                                         "dma@01:01.0", "dma@00:0g.0", "dma,", "dma,width",
+                                         "dma,width=", "dma,width=33", "dma,width=32x", "dma,speed=1",
+                                         "dma@00:01.0,,", "nvme,width=32", "nvme,lba=1024", "nvme,queues=0",
+                                         "nvme,queues=17", "nvme,cmb=100", "nvme,cmb=8M", "nvme,size=1000",
+                                         "nvme,size=4608,lba=4096", "nvme,file=", "nvme,shuffle=2",
+                                         "nvme,latency_us=x", "nvme,cmb=", "nvme,queues"));
 TEST_P(BadSpec, IsEinval) {
   auto spec = parse_device_spec(GetParam());
   ASSERT_FALSE(spec) << GetParam();

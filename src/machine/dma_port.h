@@ -42,6 +42,14 @@ class DmaPort {
   DmaStatus read(DmaAddr from, void* to, uint64_t bytes);
   DmaStatus write(DmaAddr to, const void* from, uint64_t bytes);
 
+  // Eight bytes in one store, which nobody sees before what this port wrote earlier. `to` is aligned to 8.
+  DmaStatus publish(DmaAddr to, uint64_t value);
+
+  // Memory of the device itself. From set_own_base() on, this port's addresses from `base` on are that
+  // memory; they do not come to the bus and are not translated. kDmaMappingError: none.
+  void set_own_memory(std::byte* data, uint64_t bytes);  // before the port is used
+  void set_own_base(DmaAddr base) { own_base_.store(base.value(), std::memory_order_relaxed); }
+
   // Off: returns when no transfer is in flight, and none starts afterwards.
   void set_bus_master(bool on);
   bool bus_master() const { return bus_master_.load(std::memory_order_seq_cst); }
@@ -51,6 +59,8 @@ class DmaPort {
 
  private:
   DmaStatus transfer(DmaAddr address, std::byte* buffer, uint64_t bytes, Access access);
+  // Where the first of `bytes` bytes at `address` is and how many follow. kOk or why not.
+  DmaStatus locate(DmaAddr address, uint64_t bytes, Access access, RegionMap::Run* run);
 
   RegionMap& regions_;
   Translation& translation_;
@@ -58,6 +68,9 @@ class DmaPort {
   Gate gate_;
   std::atomic<bool> bus_master_{false};
   std::atomic<unsigned> address_width_{64};
+  std::byte* own_data_ = nullptr;
+  uint64_t own_bytes_ = 0;
+  std::atomic<uint64_t> own_base_{kDmaMappingError.value()};
 };
 
 }  // namespace causeway::machine

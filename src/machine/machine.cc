@@ -12,6 +12,7 @@
 #include "machine/control_server.h"
 #include "machine/dma_engine/dma_engine.h"
 #include "machine/interrupt_sink.h"
+#include "machine/nvme/controller.h"
 #include "machine/region_map.h"
 #include "machine/translation.h"
 
@@ -19,10 +20,7 @@ namespace causeway::machine {
 
 namespace {
 
-constexpr uint64_t kMaxDevices = hw::kBarWindowSize / hw::dma_engine::kBar0Size;
-
 Status check_devices(const std::vector<DeviceSpec>& devices) {
-  if (devices.size() > kMaxDevices) return fail(EINVAL, "more devices than the BAR window has room for");
   for (size_t i = 0; i < devices.size(); ++i) {
     Bdf bdf = devices[i].bdf;
     if (bdf.bus() != 0) return fail(EINVAL, "a device is not on bus 0");
@@ -65,16 +63,10 @@ class Machine::Impl final : public ControlServer::Target {
     power_off_event_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!power_off_event_) return fail_with_errno("cannot create an eventfd");
     CW_TRY(regions_.add_boot_ram(config.ram));
-    DmaEngine::Environment environment{memory_, interrupts_, regions_, identity_, faults_};
-    PhysAddr bar = hw::kBarBase;
-    for (const DeviceSpec& spec : config.devices) {
-      devices_.push_back(std::make_unique<DmaEngine>(fmt::format("dma{}", devices_.size()), spec, bar,
-                                                     is_multi_function(config.devices, spec.bdf),
-                                                     environment));
-      bar += devices_.back()->bar_size();
-      bus_.attach(*devices_.back());
-    }
-    for (auto& device : devices_) device->start();
+    if (config.translation != nullptr) translation_ = config.translation;
+    for (const DeviceSpec& spec : config.devices)
+      CW_TRY(add_device(spec, is_multi_function(config.devices, spec.bdf)));
+    for (auto& device : devices_) device.function->start();
     bus_.start();
     return control_.start();
   }
@@ -100,7 +92,7 @@ class Machine::Impl final : public ControlServer::Target {
                    "machine.generation={}\nmachine.ram={}\nmachine.regions={}\nmachine.requests={}\n"
                    "machine.malformed_requests={}\n",
                    generation_.load(), totals.bytes, totals.regions, bus_.requests(), bus_.malformed());
-    for (const auto& device : devices_) device->append_status(text, device->name());
+    for (const auto& device : devices_) device.function->append_status(text, device.name);
     return text;
   }
 
@@ -108,7 +100,7 @@ class Machine::Impl final : public ControlServer::Target {
   void power_off() override {
     std::call_once(off_, [this] {
       bus_.stop();
-      for (auto& device : devices_) device->stop();
+      for (auto& device : devices_) device.function->stop();
       control_.request_stop();
       uint64_t one = 1;
       [[maybe_unused]] ssize_t written = ::write(power_off_event_.get(), &one, sizeof one);
@@ -116,15 +108,57 @@ class Machine::Impl final : public ControlServer::Target {
   }
 
  private:
+  struct Device {
+    std::string name;
+    std::unique_ptr<PciFunction> function;
+  };
+  // A BAR lies on a multiple of its size.
+  Result<PhysAddr> place_bar(uint64_t size) {
+    PhysAddr base = next_bar_.aligned_up(size);
+    const PhysAddr end = hw::kBarBase + hw::kBarWindowSize;
+    if (base > end || size > end - base) return fail(EINVAL, "more devices than the BAR window has room for");
+    next_bar_ = base + size;
+    return base;
+  }
+  Status add_device(const DeviceSpec& spec, bool multi_function) {
+    Device device;
+    switch (spec.kind) {
+      case DeviceKind::kDmaEngine: {
+        PhysAddr bar = CW_TRY(place_bar(hw::dma_engine::kBar0Size));
+        device.name = fmt::format("dma{}", dma_engines_++);
+        device.function = std::make_unique<DmaEngine>(
+            device.name, spec, bar, multi_function,
+            DmaEngine::Environment{memory_, interrupts_, regions_, *translation_, faults_});
+        break;
+      }
+      case DeviceKind::kNvme: {
+        PhysAddr bar = CW_TRY(place_bar(NvmeController::bar_bytes(spec.nvme)));
+        auto backing = CW_TRY(nvme::Backing::open(spec.nvme));
+        device.name = fmt::format("nvme{}", nvme_controllers_++);
+        device.function = std::make_unique<NvmeController>(
+            device.name, spec, std::move(backing), bar, multi_function,
+            NvmeController::Environment{memory_, interrupts_, regions_, *translation_, faults_});
+        break;
+      }
+    }
+    bus_.attach(*device.function);
+    devices_.push_back(std::move(device));
+    return {};
+  }
+
   BusMemory memory_;
   RegionMap regions_;
   InterruptSink interrupts_;
   IdentityTranslation identity_;
+  Translation* translation_ = &identity_;
   FaultInjector faults_;
   std::atomic<uint32_t> generation_{0};
   UniqueFd power_off_event_;
   std::once_flag off_;
-  std::vector<std::unique_ptr<DmaEngine>> devices_;
+  PhysAddr next_bar_ = hw::kBarBase;
+  unsigned dma_engines_ = 0;
+  unsigned nvme_controllers_ = 0;
+  std::vector<Device> devices_;
   Bus bus_;
   ControlServer control_;
 };

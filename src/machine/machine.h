@@ -18,12 +18,14 @@
 #include "base/types.h"
 #include "base/unique_fd.h"
 #include "machine/device_spec.h"
+#include "machine/translation.h"
 
 namespace causeway::machine {
 
 struct MachineConfig {
   uint64_t ram = MiB(256);  // bytes, a multiple of hw::kRamGranularity; sparse, so any size costs nothing
   std::vector<DeviceSpec> devices = {DeviceSpec{}};
+  Translation* translation = nullptr;  // of all devices; not owned, outlives the machine. Null: the identity
 };
 
 class Machine {

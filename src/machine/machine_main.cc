@@ -24,8 +24,11 @@ Memory, a PCI bus and devices that keep running while kernels come and go.
 
   --listen NAME       serve kernels of this user on the abstract socket NAME
   --ram SIZE          boot RAM, a multiple of 8M (default 256M); sparse
-  --device SPEC       add a device: dma[@00:DD.F][,width=32|40|64]; may be repeated
-                      (default: one dma at 00:01.0); none: no device at all
+  --device SPEC       add a device; may be repeated (default: one dma at 00:01.0); none: no device at all
+                        dma[@00:DD.F][,width=32|40|64]
+                        nvme[@00:DD.F][,file=PATH][,size=SIZE][,lba=512|4096][,queues=1..16][,cmb=SIZE|0]
+                            [,shuffle=0|1][,latency_us=N]
+                            on a file that exists (with a size: made and grown), else on 64M of memory
   --die-with-parent   end when the thread that started this program ends
   --verbose           log what kernels do to the devices
   --point NAME=ACTION arm a named point (test builds): kill, fail or pause, optionally :N

@@ -40,15 +40,29 @@ PciFunction::PciFunction(Bdf bdf, const Identity& identity, std::byte* ecam_page
   config_.set(msi(pci::kMsiAddressLow), 4, 0, ~3u);
   config_.set(msi(pci::kMsiAddressHigh), 4, 0, ~0u);
   config_.set(msi(pci::kMsiData), 2, 0, 0xffff);
+  if (identity.msix.entries == 0) return;
+  RegisterPage bar(identity.msix.bar);
+  msix_.emplace(bar.block(identity.msix.table), bar.block(identity.msix.pending_bits), identity.msix.entries,
+                interrupts_);
+  config_.set(pci::kMsiOffset + pci::kCapabilityNext, 1, pci::kMsixOffset);
+  config_.set(pci::kMsixOffset, 2, pci::kMsixCapabilityId);  // and no next capability
+  config_.set(pci::kMsixOffset + pci::kMsixControl, 2,
+              static_cast<uint32_t>(pci::MsixTableSize::make(identity.msix.entries - 1)),
+              static_cast<uint32_t>(pci::MsixEnable::kMask | pci::MsixFunctionMask::kMask));
+  config_.set(pci::kMsixOffset + pci::kMsixTableOffset, 4, identity.msix.table);
+  config_.set(pci::kMsixOffset + pci::kMsixPbaOffset, 4, identity.msix.pending_bits);
 }
 
 void PciFunction::write_config(uint32_t offset, uint32_t width, uint32_t value) {
+  bool did_decode = decodes_memory();
   bool was_master = pci::CommandBusMaster::get(config_.read(pci::kCommand, 2)) != 0;
   config_.write(offset, width, value);
   settle_bar(offset, width);
   bool is_master = pci::CommandBusMaster::get(config_.read(pci::kCommand, 2)) != 0;
+  if (decodes_memory() != did_decode) on_decodes_memory(!did_decode);
   if (is_master != was_master) on_bus_master(is_master);
   if (offset + width > pci::kMsiOffset && offset < pci::kMsiOffset + 0x10u) update_msi();
+  if (msix_ && offset + width > pci::kMsixOffset && offset < pci::kMsixOffset + 4u) update_msix();
 }
 
 bool PciFunction::decodes_memory() const {
@@ -76,6 +90,20 @@ void PciFunction::update_msi() {
   bool in_window = address >= hw::kMsiBase.value() && address - hw::kMsiBase.value() < hw::kMsiSize;
   auto vector = static_cast<int>(pci::MsiVector::get(config_.read(msi(pci::kMsiData), 2)));
   msi_vector_.store(enabled && in_window ? vector : -1, std::memory_order_relaxed);
+}
+
+void PciFunction::update_msix() {
+  uint32_t control = config_.read(pci::kMsixOffset + pci::kMsixControl, 2);
+  msix_->set_control(pci::MsixEnable::get(control) != 0, pci::MsixFunctionMask::get(control) != 0);
+}
+
+void PciFunction::raise_interrupt(unsigned entry) {
+  if (!msix_enabled()) return raise_msi();
+  if (entry < msix_->entries()) msix_->raise(entry);
+}
+
+bool PciFunction::write_msix_table(uint32_t offset, uint32_t width, uint64_t value, const char** why) {
+  return msix_->write(offset, width, value, why);
 }
 
 void PciFunction::raise_msi() {

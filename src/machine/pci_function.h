@@ -1,5 +1,5 @@
-// One PCI function: configuration space with a type 0 header, one 64-bit BAR and MSI, for a device
-// model to derive from.
+// One PCI function: configuration space with a type 0 header, one 64-bit BAR, MSI and, if it wants it, MSI-X,
+// for a device model to derive from.
 //
 //   class DmaEngine : public PciFunction { void write_bar(...) override; ... };
 //
@@ -10,16 +10,25 @@
 #pragma once
 
 #include <atomic>
+#include <optional>
 #include <string>
 
 #include "base/types.h"
 #include "machine/config_space.h"
 #include "machine/interrupt_sink.h"
+#include "machine/msix_table.h"
 
 namespace causeway::machine {
 
 class PciFunction {
  public:
+  // Where in BAR 0 the structures of MSI-X are; no entries: no such capability.
+  struct Msix {
+    unsigned entries = 0;
+    uint32_t table = 0;
+    uint32_t pending_bits = 0;
+    std::byte* bar = nullptr;  // BAR 0 in the bus memory
+  };
   struct Identity {
     uint16_t vendor;
     uint16_t device;
@@ -27,6 +36,7 @@ class PciFunction {
     PhysAddr bar_base;
     uint64_t bar_size;            // power of two, >= one page
     bool multi_function = false;  // other functions share the device number
+    Msix msix = {};
   };
   PciFunction(Bdf bdf, const Identity& identity, std::byte* ecam_page, InterruptSink& interrupts);
   virtual ~PciFunction() = default;
@@ -55,17 +65,26 @@ class PciFunction {
  protected:
   // The command register changed. Off: returns when no DMA is in flight and none will start.
   virtual void on_bus_master(bool on) = 0;
+  // The BAR has begun or ceased to be where it was assigned: for memory that others reach through it.
+  virtual void on_decodes_memory(bool) {}
   // Any thread; nothing happens while MSI is disabled.
   void raise_msi();
+  // The interrupt of an MSI-X entry; the one of MSI while MSI-X is disabled.
+  void raise_interrupt(unsigned entry);
+  // Software's write inside the MSI-X table; false as for write_bar().
+  bool write_msix_table(uint32_t offset, uint32_t width, uint64_t value, const char** why);
+  bool msix_enabled() const { return msix_ && msix_->enabled(); }
 
  private:
   void update_msi();
+  void update_msix();
   void settle_bar(uint32_t offset, uint32_t width);
   const Bdf bdf_;
   const PhysAddr bar_base_;
   const uint64_t bar_size_;
   ConfigSpace config_;
   InterruptSink& interrupts_;
+  std::optional<MsixTable> msix_;
   std::atomic<int> msi_vector_{-1};  // -1: disabled, or not directed at the interrupt window
 };
 

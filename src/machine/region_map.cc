@@ -112,6 +112,18 @@ Status RegionMap::remove(uint32_t index) {
   return {};
 }
 
+void RegionMap::add_device_memory(PhysAddr base, std::byte* data, uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  insert_entry_locked({base.value(), bytes, data, true});
+}
+
+void RegionMap::remove_device_memory(PhysAddr base) {
+  std::lock_guard lock(mutex_);
+  auto next = std::make_unique<Snapshot>(*snapshot_.load());
+  std::erase_if(*next, [&](const Entry& entry) { return entry.base == base.value(); });
+  publish_locked(std::move(next));
+}
+
 Result<UniqueFd> RegionMap::duplicate_fd(uint32_t fd_id) const {
   std::lock_guard lock(mutex_);
   auto found = backings_.find(fd_id);
@@ -186,20 +198,24 @@ void RegionMap::insert_locked(uint32_t index, std::unique_ptr<Region> region) {
   entry.device = region->device;
   entry.inode = region->inode;
   hw::RegionKind kind = region->kind;
-  // One copy and one insertion, so that thousands of client files cost no more than they must.
-  auto next = std::make_unique<Snapshot>(*snapshot_.load());
   Entry added{region->base.value(), region->size, region->mapping.data(),
               kind != hw::RegionKind::kHotAddedReadOnly};
-  next->insert(std::lower_bound(next->begin(), next->end(), added,
-                                [](const Entry& a, const Entry& b) { return a.base < b.base; }),
-               added);
   if (index >= regions_.size()) regions_.resize(index + 1);
   backings_.insert_or_assign(region->backing->id, region->backing);
   regions_[index] = std::move(region);
-  publish_locked(std::move(next));
+  insert_entry_locked(added);
   // Whoever sees the kind sees the rest of the entry, and a DMA to it already works.
   entry.kind.store(kind, std::memory_order_release);
   bus_.header().region_count.store(static_cast<uint32_t>(regions_.size()), std::memory_order_release);
+}
+
+// One copy and one insertion, so that thousands of client files cost no more than they must.
+void RegionMap::insert_entry_locked(const Entry& added) {
+  auto next = std::make_unique<Snapshot>(*snapshot_.load());
+  next->insert(std::lower_bound(next->begin(), next->end(), added,
+                                [](const Entry& a, const Entry& b) { return a.base < b.base; }),
+               added);
+  publish_locked(std::move(next));
 }
 
 void RegionMap::publish_locked(std::unique_ptr<const Snapshot> next) {

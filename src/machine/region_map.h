@@ -43,12 +43,18 @@ class RegionMap {
   };
   // Adds the first `size` bytes of the file; the last page may lie partly beyond its end. What cannot be
   // written to, by its descriptor or its seals, becomes a read-only region. Errors: EINVAL (size 0 or
-  // unaligned, not a regular file or memfd, shorter than `size`, not readable), ENOSPC (table full), E2BIG (no
-  // physical addresses left).
+  // unaligned, not a regular file or memfd, shorter than `size`, not readable), ENOSPC (table full), E2BIG
+  // (no physical addresses left).
   Result<Placement> hot_add(UniqueFd fd, uint64_t size);
 
   // Errors: ENOENT, EBUSY (boot RAM).
   Status remove(uint32_t index);
+
+  // Memory of a device that other devices reach through its BAR: a place for DMA, but not RAM, so kernels do
+  // not find it in the region table. `data` stays until remove_device_memory() has returned; then no DMA is
+  // inside.
+  void add_device_memory(PhysAddr base, std::byte* data, uint64_t bytes);
+  void remove_device_memory(PhysAddr base);
 
   // A duplicate of the descriptor with this fd_id. ENOENT.
   Result<UniqueFd> duplicate_fd(uint32_t fd_id) const;
@@ -87,11 +93,12 @@ class RegionMap {
   Result<uint32_t> free_slot_locked();
   Result<PhysAddr> find_hole_locked(uint64_t size) const;
   void insert_locked(uint32_t index, std::unique_ptr<Region> region);
+  void insert_entry_locked(const Entry& added);
   void publish_locked(std::unique_ptr<const Snapshot> next);
 
   const BusMemory& bus_;
-  mutable std::mutex mutex_;                      // of everything below but snapshot_
-  std::vector<std::unique_ptr<Region>> regions_;  // by index; null: free
+  mutable std::mutex mutex_;                                         // of everything below but snapshot_
+  std::vector<std::unique_ptr<Region>> regions_;                     // by index; null: free
   std::unordered_map<uint32_t, std::shared_ptr<Backing>> backings_;  // by fd_id
   std::vector<Gate*> gates_;
   uint32_t next_fd_id_ = 0;

@@ -110,6 +110,78 @@ void PciFunction::disable_msi() {
   mmio_->flush();
 }
 
+uint16_t PciFunction::find_capability(uint8_t id) const {
+  MmioWindow space = config();
+  if (pci::StatusCapabilities::get(space.read16(pci::kStatus)) == 0) return 0;
+  auto byte = [&](uint16_t offset) {
+    return static_cast<uint8_t>(space.read16(offset & ~1u) >> (8 * (offset & 1)));
+  };
+  uint16_t at = byte(pci::kCapabilities) & ~3u;
+  // As many as have room in 256 bytes: a broken list may be a circle.
+  for (unsigned left = 48; at != 0 && left != 0; --left) {
+    if (byte(at) == id) return at;
+    at = byte(at + pci::kCapabilityNext) & ~3u;
+  }
+  return 0;
+}
+
+unsigned PciFunction::msix_entries() const {
+  uint16_t at = find_capability(pci::kMsixCapabilityId);
+  if (at == 0) return 0;
+  return static_cast<unsigned>(pci::MsixTableSize::get(config().read16(at + pci::kMsixControl))) + 1;
+}
+
+Result<MmioWindow> PciFunction::msix_entry(unsigned entry) const {
+  uint16_t at = find_capability(pci::kMsixCapabilityId);
+  if (at == 0) return fail(ENODEV, "the function has no msi-x capability");
+  if (entry >= msix_entries()) return fail(EINVAL, "the msi-x table has no such entry");
+  uint32_t where = config().read32(at + pci::kMsixTableOffset);
+  if (pci::MsixBir::get(where) != 0) return fail(ENODEV, "the msi-x table is not in BAR 0");
+  uint32_t table = where & static_cast<uint32_t>(pci::MsixInBar::kMask);
+  return mmio_->window(bar0_base() + (table + entry * pci::kMsixEntrySize), pci::kMsixEntrySize);
+}
+
+Status PciFunction::enable_msix(unsigned entry, uint8_t vector) {
+  MmioWindow words = CW_TRY(msix_entry(entry));
+  MmioWindow space = config();
+  const auto address = static_cast<uint32_t>(hw::kMsiBase.value());
+  bool only_the_vector_changes = pci::MsixEntryMask::get(words.read32(pci::kMsixEntryControl)) == 0 &&
+                                 words.read32(pci::kMsixEntryAddressLow) == address &&
+                                 words.read32(pci::kMsixEntryAddressHigh) == 0;
+  if (!only_the_vector_changes) {
+    words.write32(pci::kMsixEntryControl, static_cast<uint32_t>(pci::MsixEntryMask::make(1)));
+    words.write32(pci::kMsixEntryAddressLow, address);
+    words.write32(pci::kMsixEntryAddressHigh, 0);
+  }
+  words.write32(pci::kMsixEntryData, vector);
+  words.write32(pci::kMsixEntryControl, 0);
+  const uint32_t control_at = find_capability(pci::kMsixCapabilityId) + pci::kMsixControl;
+  uint16_t control = space.read16(control_at);
+  if (pci::MsixEnable::get(control) == 0 || pci::MsixFunctionMask::get(control) != 0) {
+    disable_msi();
+    space.write16(control_at,
+                  static_cast<uint16_t>(pci::MsixEnable::set(pci::MsixFunctionMask::set(control, 0), 1)));
+  }
+  mmio_->flush();
+  return {};
+}
+
+Status PciFunction::mask_msix(unsigned entry) {
+  MmioWindow words = CW_TRY(msix_entry(entry));
+  words.write32(pci::kMsixEntryControl, static_cast<uint32_t>(pci::MsixEntryMask::make(1)));
+  mmio_->flush();
+  return {};
+}
+
+void PciFunction::disable_msix() {
+  uint16_t at = find_capability(pci::kMsixCapabilityId);
+  if (at == 0) return;
+  MmioWindow space = config();
+  uint16_t control = space.read16(at + pci::kMsixControl);
+  space.write16(at + pci::kMsixControl, static_cast<uint16_t>(pci::MsixEnable::set(control, 0)));
+  mmio_->flush();
+}
+
 std::vector<PciFunction> PciBus::scan() {
   std::vector<PciFunction> found;
   for (unsigned device = 0; device < pci::kDevicesPerBus; ++device) {

@@ -34,11 +34,24 @@ class PciFunction {
   // was disabled is not repeated: look at its completions afterwards.
   void enable_msi(uint8_t vector);
   void disable_msi();
+  // The same with MSI-X: entry `entry` of the function's table goes to `vector`. Needs memory decoding. The
+  // first entry turns MSI-X on, and MSI off; an entry that another kernel left pointing elsewhere is taken
+  // over in one write, so nothing is lost in between. Errors: ENODEV (no MSI-X), EINVAL (the table has no
+  // such entry).
+  Status enable_msix(unsigned entry, uint8_t vector);
+  // A masked entry's interrupt is sent when it is enabled again. ENODEV, EINVAL.
+  Status mask_msix(unsigned entry);
+  void disable_msix();
+  unsigned msix_entries() const;  // 0: no MSI-X
 
  private:
   friend class PciBus;
   PciFunction(Mmio& mmio, Bdf bdf);
   MmioWindow config() const;
+  // Offset of a capability; 0: it has none such.
+  uint16_t find_capability(uint8_t id) const;
+  // The words of an entry of the MSI-X table.
+  Result<MmioWindow> msix_entry(unsigned entry) const;
   void set_command(uint64_t mask, uint64_t value);
   uint64_t size_bar0();
   Mmio* mmio_;

@@ -18,8 +18,8 @@
 
 #include "hw/dma_engine.h"
 #include "machine/complaints.h"
-#include "machine/dma_engine/fault_injector.h"
-#include "machine/dma_engine/register_page.h"
+#include "machine/fault_injector.h"
+#include "machine/register_page.h"
 #include "machine/dma_port.h"
 
 namespace causeway::machine {

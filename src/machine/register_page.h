@@ -22,6 +22,7 @@ class RegisterPage {
   void set64(uint32_t offset, uint64_t value) const {
     ref<uint64_t>(offset).store(value, std::memory_order_release);
   }
+  void add32(uint32_t offset, uint32_t more) const { ref<uint32_t>(offset).fetch_add(more); }
   void set_bits(uint32_t offset, uint32_t bits) const { ref<uint32_t>(offset).fetch_or(bits); }
   void clear_bits(uint32_t offset, uint32_t bits) const { ref<uint32_t>(offset).fetch_and(~bits); }
   uint32_t get32(uint32_t offset) const { return ref<uint32_t>(offset).load(std::memory_order_acquire); }

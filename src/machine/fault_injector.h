@@ -4,6 +4,7 @@
 //   if (injector.refuse_this()) ...            // true for the third call, once
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
@@ -16,18 +17,15 @@ class FaultInjector {
  public:
   // `nth` from 1; 0 disarms. EINVAL: no such fault.
   Status arm(hw::control::Fault fault, uint64_t nth) {
-    switch (fault) {
-      case hw::control::Fault::kCorruptByte:
-        corrupt_in_.store(nth);
-        return {};
-      case hw::control::Fault::kRefuse:
-        refuse_in_.store(nth);
-        return {};
-    }
-    return fail(EINVAL, "no such fault can be injected");
+    auto index = static_cast<size_t>(fault);
+    if (index == 0 || index >= left_.size()) return fail(EINVAL, "no such fault can be injected");
+    left_[index].store(nth);
+    return {};
   }
-  bool corrupt_this() { return count_down(corrupt_in_); }
-  bool refuse_this() { return count_down(refuse_in_); }
+  bool corrupt_this() { return is_due(hw::control::Fault::kCorruptByte); }
+  bool refuse_this() { return is_due(hw::control::Fault::kRefuse); }
+  // Counts one more thing that the fault could befall.
+  bool is_due(hw::control::Fault fault) { return count_down(left_[static_cast<size_t>(fault)]); }
 
  private:
   static bool count_down(std::atomic<uint64_t>& left) {
@@ -37,8 +35,7 @@ class FaultInjector {
     }
     return false;
   }
-  std::atomic<uint64_t> corrupt_in_{0};
-  std::atomic<uint64_t> refuse_in_{0};
+  std::array<std::atomic<uint64_t>, hw::control::kFaults> left_{};  // by Fault
 };
 
 }  // namespace causeway::machine

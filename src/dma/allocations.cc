@@ -16,6 +16,7 @@ Result<AllocationTable::Shard::iterator> AllocationTable::find(Shard& shard, con
   if (found == shard.end()) return fail(EINVAL, "not an allocation");
   const Allocation& live = found->second;
   if (live.requester != claim.requester) return fail(EINVAL, "an allocation of another device");
+  if (live.kind != claim.kind) return fail(EINVAL, "allocated by another function");
   if (live.size != claim.size || live.handle != claim.handle) {
     log::warn("dma", "allocation {}: {} bytes at {}, want {} bytes at {}", claim.cpu, claim.size,
               claim.handle, live.size, live.handle);
@@ -27,6 +28,11 @@ Result<AllocationTable::Shard::iterator> AllocationTable::find(Shard& shard, con
     return fail(EINVAL, "the allocation has other attributes");
   }
   return found;
+}
+
+Result<Allocation> AllocationTable::look_up(const Claim& claim) {
+  return shard_of(claim.cpu).with(
+      [&](Shard& shard) -> Result<Allocation> { return CW_TRY(find(shard, claim))->second; });
 }
 
 Result<Allocation> AllocationTable::take(const Claim& claim) {

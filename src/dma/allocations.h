@@ -20,6 +20,8 @@
 
 namespace causeway::dma {
 
+class Swiotlb;
+
 // Which part of the allocator made it, and so who takes it back.
 enum class Route : uint8_t {
   kDirect,  // pages of the allocator
@@ -29,7 +31,11 @@ enum class Route : uint8_t {
   kGlobalPool,
   kRestricted,
   kDeviceMemory,  // the device's own coherent memory
+  kIommu,         // iommu-dma: pages of any place behind bus addresses of its own
 };
+
+// Which functions made it and free it.
+enum class Kind : uint8_t { kCoherent, kPages, kNoncontiguous };
 
 struct Allocation {
   void* cpu = nullptr;
@@ -44,8 +50,12 @@ struct Allocation {
   bool uncached = false;  // the linear mapping was switched
   bool decrypted = false;
   bool preserved = false;
+  bool contiguous = false;  // of a CMA area: only the pages asked for, each counted
+  Kind kind = Kind::kCoherent;
+  Swiotlb* restricted = nullptr;  // kRestricted: the pool it came from, whatever the device has by now
 
-  PfnRange range() const { return {Pfn::containing(phys), Pfn::containing(phys) + order.pages()}; }
+  uint64_t pages() const { return contiguous ? pages_for(size) : order.pages(); }
+  PfnRange range() const { return {Pfn::containing(phys), Pfn::containing(phys) + pages()}; }
 };
 
 // What a caller says an allocation is.
@@ -55,11 +65,14 @@ struct Claim {
   uint64_t size;
   uint64_t requester;
   Attr attrs;  // canonical
+  Kind kind = Kind::kCoherent;
 };
 
 class AllocationTable {
  public:
   void insert(const Allocation& allocation);
+  // A copy. EINVAL: none, or it differs from the claim.
+  Result<Allocation> look_up(const Claim& claim);
   // Removes it. EINVAL: none, or it differs from the claim; EBUSY: preserved.
   Result<Allocation> take(const Claim& claim);
   // EINVAL as above, EBUSY: already. `clear_preserved` is for the one who marked it.

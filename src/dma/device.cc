@@ -23,9 +23,31 @@ uint64_t min_not_zero(uint64_t a, uint64_t b) {
 }  // namespace
 
 Device::Device(Dma& dma, std::string name, DeviceTraits traits)
-    : dma_(&dma), name_(std::move(name)), traits_(traits), requester_(XXH64(name_.data(), name_.size(), 0)) {}
+    : dma_(&dma), name_(std::move(name)), traits_(traits), requester_(XXH64(name_.data(), name_.size(), 0)) {
+  Dma::State& state = dma.state();
+  swiotlb_ = traits_.restricted_pool ? restricted_swiotlb(state, traits_.force_unencrypted) : state.swiotlb.get();
+  recompute();
+}
+
+void Device::recompute() {
+  limit_ = min_not_zero(mask_, bus_limit_);
+  plain_ = traits_.coherent && windows_.empty() && !traits_.force_unencrypted &&
+           dma_->config().encryption_mask == 0 && !(swiotlb_ != nullptr && swiotlb_->force_bounce());
+}
+
+void Device::set_bus_limit(uint64_t highest_address) {
+  bus_limit_ = highest_address;
+  recompute();
+}
+
+void Device::set_swiotlb(Swiotlb* pool) {
+  swiotlb_ = pool;
+  recompute();
+}
 
 Status Device::check_mask(uint64_t mask) const {
+  // An IOMMU, or another's mapping operations, find an address for any mask.
+  if (iommu_ != nullptr || traits_.iommu) return {};
   uint64_t last_byte = (dma_->state().map().end_pfn() << kPageShift) - 1;
   uint64_t needed = std::min(last_byte, kZoneDmaLimit);
   // Behind bus windows it is enough to reach the nearest one.
@@ -38,8 +60,12 @@ Status Device::check_mask(uint64_t mask) const {
 }
 
 Status Device::set_mask(uint64_t mask) {
+  if (!has_mask_) return fail(EIO, "the device has no mask: it cannot DMA");
   CW_TRY(check_mask(mask));
   mask_ = mask;
+  recompute();
+  // Mapping operations that are not there cannot want to be told either.
+  skip_sync_.set(traits_.coherent || (traits_.iommu && iommu_ == nullptr));
   return {};
 }
 
@@ -64,6 +90,7 @@ Status Device::set_bus_windows(std::vector<BusWindow> windows) {
       return fail(EINVAL, "a bus window is empty or wraps");
   }
   windows_ = std::move(windows);
+  recompute();
   return {};
 }
 
@@ -72,6 +99,17 @@ std::optional<DmaAddr> Device::to_dma(PhysAddr phys) const {
   for (const BusWindow& window : windows_)
     if (phys >= window.cpu_start && phys - window.cpu_start < window.size)
       return window.dma_start + (phys - window.cpu_start);
+  return std::nullopt;
+}
+
+std::optional<DmaAddr> Device::to_dma(PhysAddr phys, uint64_t size) const {
+  if (windows_.empty()) return DmaAddr(phys.value());
+  for (const BusWindow& window : windows_) {
+    if (phys < window.cpu_start || phys - window.cpu_start >= window.size) continue;
+    uint64_t offset = phys - window.cpu_start;
+    if (size > window.size - offset) return std::nullopt;
+    return window.dma_start + offset;
+  }
   return std::nullopt;
 }
 

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <optional>
+#include <vector>
 
 #include "base/log.h"
 #include "base/point.h"
+#include "dma/alloc_tracking.h"
 
 namespace causeway::dma::direct {
 
@@ -18,6 +21,7 @@ constexpr PhysAddr kDmaZoneLast{MiB(16) - 1};
 // A block the device can reach. A zone may reach further than the device does: then the next lower one.
 Result<mm::Page*> alloc_block(Dma::State& state, const Device& device, Order order, uint64_t size,
                               mm::Gfp gfp) {
+  if (order > mm::kMaxPageOrder) return fail(ENOMEM, "larger than the largest block");
   PhysAddr limit = device.coherent_phys_limit();
   Zone zone = limit <= kDmaZoneLast ? Zone::kLowest : limit < mm::kDma32Limit ? Zone::kDma32 : Zone::kAny;
   for (;;) {
@@ -34,16 +38,34 @@ Result<mm::Page*> alloc_block(Dma::State& state, const Device& device, Order ord
   return fail(ENOMEM, "no memory the device can reach");
 }
 
-void withhold(Dma::State& state, const Allocation& block, const char* why) {
-  state.withheld_pages.fetch_add(block.order.pages(), std::memory_order_relaxed);
-  log::warn("dma", "{} pages at {} are withheld: {}", block.order.pages(), block.phys, why);
+// A CMA area first, then a block of the page allocator. `phys` and `handle`.
+Status take_pages(Dma::State& state, const Device& device, mm::Gfp gfp, Route route, Allocation& block) {
+  mm::Page* page = route == Route::kArch ? nullptr : state.contiguous.alloc(device, pages_for(block.size), gfp);
+  block.contiguous = page != nullptr;
+  if (page == nullptr) page = CW_TRY(alloc_block(state, device, block.order, block.size, gfp));
+  block.route = route;
+  block.phys = state.map().phys(page);
+  block.handle = *device.coherent_handle(block.phys, pages_for(block.size) << kPageShift);
+  return {};
 }
 
-Result<PagePool*> restricted_pool(Dma::State& state) {
-  return state.restricted_pool.with([&](std::unique_ptr<PagePool>& pool) -> Result<PagePool*> {
-    if (!pool) pool = CW_TRY(PagePool::create(state.allocator, state.config.restricted_pool_size));
-    return pool.get();
-  });
+void withhold(Dma::State& state, const Allocation& block, const char* why) {
+  state.withheld_pages.fetch_add(block.pages(), std::memory_order_relaxed);
+  log::warn("dma", "{} pages at {} are withheld: {}", block.pages(), block.phys, why);
+}
+
+// Of the pool that the device's streaming maps bounce through (swiotlb_alloc).
+Status take_restricted(const Device& device, Allocation& block) {
+  Swiotlb* pool = device.swiotlb();
+  if (pool == nullptr || !pool->for_alloc()) return fail(ENOMEM, "the device's restricted pool was taken away");
+  block.phys = CW_TRY(pool->alloc(device, block.size));
+  if (auto handle = device.coherent_handle(block.phys, pages_for(block.size) << kPageShift)) {
+    block.handle = *handle;
+    block.restricted = pool;
+    return {};
+  }
+  pool->free(block.phys, block.size);
+  return fail(ENOMEM, "the device cannot reach its pool");
 }
 
 // Takes 2^order pages of a reserved range, if the device can reach them. `block.phys` and `handle`.
@@ -70,16 +92,18 @@ Result<Allocation> from_global_pool(Dma::State& state, const Device& device, All
   return block;
 }
 
-Result<Allocation> from_atomic_pool(Dma::State& state, const Device& device, Allocation block) {
+Status from_restricted_pool(const Device& device, Allocation& block) {
+  block.route = Route::kRestricted;
+  return take_restricted(device, block);
+}
+
+Result<Allocation> from_atomic_pool(Dma::State& state, const Device& device, Allocation block, mm::Gfp gfp) {
   if (!state.atomic_pools) return fail(ENOMEM, "no atomic pools, and the caller may not block");
   block.route = Route::kAtomicPool;
-  block.phys = CW_TRY(state.atomic_pools->alloc(block.size, device.coherent_phys_limit()));
-  auto handle = device.coherent_handle(block.phys, pages_for(block.size) << kPageShift);
-  if (!handle) {
-    state.atomic_pools->free(block.phys, block.size);
-    return fail(ENOMEM, "the device cannot reach the atomic pools");
-  }
-  block.handle = *handle;
+  auto reachable = [&](PhysAddr base, uint64_t bytes) { return device.coherent_handle(base, bytes).has_value(); };
+  block.phys = CW_TRY(state.atomic_pools->alloc(block.size, AtomicPools::zone_for(device.coherent_phys_limit()),
+                                                reachable, gfp));
+  block.handle = *device.coherent_handle(block.phys, pages_for(block.size) << kPageShift);
   block.cpu = state.linear(block.phys);
   zero(state, block);
   return block;
@@ -91,6 +115,7 @@ void release(Dma::State& state, const Allocation& block) {
     case Route::kDirect:
     case Route::kCookie:
     case Route::kArch:
+      if (block.contiguous && state.contiguous.free(state.map().page(block.phys), block.pages())) return;
       state.allocator.free_pages(state.map().page(block.phys), block.order);
       return;
     case Route::kAtomicPool:
@@ -100,14 +125,13 @@ void release(Dma::State& state, const Allocation& block) {
       state.global_pool->free(block.phys, block.order.pages());
       return;
     case Route::kRestricted:
-      state.restricted_pool.with([&](auto& pool) { pool->free(block.phys, block.order.pages()); });
+      block.restricted->free(block.phys, block.size);
       return;
     case Route::kDeviceMemory:
-      state.device_pools.with([&](auto& pools) {
-        for (auto& [name, pool] : pools)
-          if (pool->free(block.phys, block.order.pages())) return;
-      });
+      state.device_memories.free(block);
       return;
+    case Route::kIommu:
+      return;  // iommu-dma's own
   }
 }
 
@@ -168,7 +192,10 @@ Status map(Dma::State& state, const View& view, Attr attrs, Allocation& block) {
   }
   CW_FAIL_POINT("dma.direct.remap");
   mm::Page* page = state.map().page(block.phys);
-  const mm::VmArea* area = CW_TRY(state.vmalloc.map({&page, 1}, block.order, mm::kVmMap));
+  std::vector<mm::Page*> pages(block.contiguous ? block.pages() : 1);
+  std::iota(pages.begin(), pages.end(), page);
+  const mm::VmArea* area =
+      CW_TRY(state.vmalloc.map(pages, block.contiguous ? kOrder0 : block.order, mm::kVmMap));
   state.attributes.mark_policy(block.range(), policy);
   block.cpu = area->address;
   block.remapped = true;
@@ -183,24 +210,15 @@ void unmap(Dma::State& state, const Allocation& block) {
 Result<Allocation> alloc(Dma::State& state, const Device& device, uint64_t size, mm::Gfp gfp, Attr attrs) {
   const DeviceTraits& traits = device.traits();
   Allocation block{.size = size, .requester = device.requester(), .order = Order::covering(size)};
-  if (block.order > mm::kMaxPageOrder) return fail(ENOMEM, "larger than the largest block");
-
-  auto take_pages = [&](Route route) -> Status {
-    mm::Page* page = CW_TRY(alloc_block(state, device, block.order, size, gfp));
-    block.route = route;
-    block.phys = state.map().phys(page);
-    block.handle = *device.coherent_handle(block.phys, pages_for(size) << kPageShift);
-    return {};
-  };
-
   if (is_cookie(device, attrs)) {
-    CW_TRY(take_pages(Route::kCookie));
+    CW_TRY(take_pages(state, device, gfp, Route::kCookie, block));
     state.attributes.clean_cache(block.range());
     block.cpu = state.map().page(block.phys);
+    poison(state, block);
     return block;
   }
   if (!traits.coherent && state.config.arch_has_dma_alloc && !traits.restricted_pool) {
-    CW_TRY(take_pages(Route::kArch));
+    CW_TRY(take_pages(state, device, gfp, Route::kArch, block));
     block.uncached = true;
     state.attributes.mark_policy(block.range(), CachePolicy::kUncached);
     block.cpu = state.linear(block.phys);
@@ -210,13 +228,12 @@ Result<Allocation> alloc(Dma::State& state, const Device& device, uint64_t size,
   if (!traits.coherent && state.config.global_pool) return from_global_pool(state, device, block);
 
   View view = CW_TRY(view_for(device));
-  if (must_use_atomic_pool(device, view, gfp)) return from_atomic_pool(state, device, block);
+  if (must_use_atomic_pool(device, view, gfp)) return from_atomic_pool(state, device, block, gfp);
   if (traits.restricted_pool) {
-    PagePool* pool = CW_TRY(restricted_pool(state));
     block.route = Route::kRestricted;
-    CW_TRY(take_from(*pool, device, block));
+    CW_TRY(take_restricted(device, block));
   } else {
-    CW_TRY(take_pages(Route::kDirect));
+    CW_TRY(take_pages(state, device, gfp, Route::kDirect, block));
   }
   CW_TRY(prepare(state, view, attrs, block));
   zero(state, block);
@@ -232,24 +249,22 @@ void free(Dma::State& state, const Allocation& block) {
   release(state, block);
 }
 
-Result<Allocation> alloc_device_memory(Dma::State& state, const Device& device, uint64_t size) {
-  Allocation block{.size = size,
-                   .requester = device.requester(),
-                   .order = Order::covering(size),
-                   .route = Route::kDeviceMemory};
-  PagePool* pool = CW_TRY(state.device_pools.with([&](auto& pools) -> Result<PagePool*> {
-    auto own = pools.find(device.name());
-    if (own == pools.end()) {
-      auto made = CW_TRY(
-          PagePool::create(state.allocator, state.config.device_memory_size, device.coherent_phys_limit()));
-      own = pools.emplace(device.name(), std::move(made)).first;
-    }
-    return own->second.get();
-  }));
-  if (block.order.pages() > pool->range().pages()) return fail(ENOMEM, "larger than the device's memory");
-  CW_TRY(take_from(*pool, device, block));
-  block.cpu = state.linear(block.phys);
-  zero(state, block);
+Result<Allocation> alloc_pages(Dma::State& state, const Device& device, uint64_t size, mm::Gfp gfp) {
+  const DeviceTraits& traits = device.traits();
+  Allocation block{.size = size, .requester = device.requester(), .order = Order::covering(size), .kind = Kind::kPages};
+  View view;
+  view.decrypt = traits.force_unencrypted && !traits.restricted_pool;
+  if (must_use_atomic_pool(device, view, gfp)) return from_atomic_pool(state, device, block, gfp);
+  if (traits.restricted_pool)
+    CW_TRY(from_restricted_pool(device, block));
+  else
+    CW_TRY(take_pages(state, device, gfp, Route::kDirect, block));
+  // Cached, whatever the device is: the caller syncs.
+  CW_TRY(prepare(state, view, Attr::kNone, block));
+  if (has(gfp, mm::Gfp::kZero))
+    zero(state, block);
+  else
+    poison(state, block);
   return block;
 }
 

@@ -44,7 +44,8 @@ void unmap(Dma::State& state, const Allocation& block);
 Result<Allocation> alloc(Dma::State& state, const Device& device, uint64_t size, mm::Gfp gfp, Attr attrs);
 void free(Dma::State& state, const Allocation& block);
 
-// From the device's own coherent memory, and from nowhere else.
-Result<Allocation> alloc_device_memory(Dma::State& state, const Device& device, uint64_t size);
+// Ordinary cached memory that the device can reach, mapped nowhere else (dma_direct_alloc_pages): decrypted if need be, zeroed
+// only with kZero. Freed with free().
+Result<Allocation> alloc_pages(Dma::State& state, const Device& device, uint64_t size, mm::Gfp gfp);
 
 }  // namespace causeway::dma::direct

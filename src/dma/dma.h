@@ -1,5 +1,5 @@
-// The DMA mapping subsystem, first part: coherent allocations on the direct path, and their
-// preservation across a live update.
+// Coherent allocations of the DMA mapping subsystem, and their preservation across a live update. Streaming maps are
+// in map.h.
 //
 //   dma::Coherent ring = CW_TRY(dma::alloc_coherent(device, KiB(20), kGfpKernel));
 //   program(ring.handle);                                    // a bus address
@@ -29,18 +29,42 @@
 
 namespace causeway::dma {
 
+class Debug;
+class P2pRegistry;
+
 // The kernel's build options that change what preservation can do.
 struct Config {
-  bool cma = false;               // CONFIG_DMA_CMA
+  bool cma = false;               // CONFIG_DMA_CMA: nothing can be preserved
+  uint64_t cma_size = 0;          // bytes of the default CMA area (cma=), made at start; not 0: `cma` is implied
   bool arch_has_dma_alloc = false;  // CONFIG_ARCH_HAS_DMA_ALLOC
   bool global_pool = false;       // CONFIG_DMA_GLOBAL_POOL
+  bool noncoherent_mmap = false;  // CONFIG_DMA_NONCOHERENT_MMAP: memory of incoherent devices can be mapped by users
   bool coherent_pool = true;      // CONFIG_DMA_COHERENT_POOL: the atomic pools
   bool liveupdate = true;         // CONFIG_DMA_LIVEUPDATE
-  uint64_t atomic_pool_size = KiB(128);
+  uint64_t atomic_pool_size = KiB(128);  // coherent_pool=, each; 0: 128 KiB for each GiB of RAM
+  bool atomic_pools_grow = false;        // by a worker, as in the kernel
   // Reserved ranges, at most one block of the largest order each.
   uint64_t global_pool_size = MiB(1);
   uint64_t restricted_pool_size = MiB(1);   // made for the first device with such a pool, shared by all
   uint64_t device_memory_size = MiB(1);     // of each device that has memory of its own
+
+  // Bounce buffers (swiotlb=): bytes, 0 none. `force`: every map of RAM bounces.
+  uint64_t swiotlb_size = MiB(1);
+  unsigned swiotlb_areas = 0;       // 0: one per CPU
+  bool swiotlb_force = false;
+  bool swiotlb_dynamic = false;     // CONFIG_SWIOTLB_DYNAMIC
+  // CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC, for incoherent devices; and the sizes its rule is about.
+  bool bounce_unaligned_kmalloc = false;
+  unsigned cache_line = 64;         // bytes
+  unsigned dma_minalign = 128;      // ARCH_DMA_MINALIGN
+  // Memory encryption: the bit of a bus address that says "decrypt" (AMD's C-bit); 0: none. Of the host itself, or of a
+  // guest, in which case devices that cannot decrypt have DeviceTraits::force_unencrypted.
+  uint64_t encryption_mask = 0;
+  bool encrypted_guest = false;
+  bool debug = false;               // CONFIG_DMA_API_DEBUG (debug/debug.h)
+  // What differs from Linux 7.3 can be had as it is there, for comparison.
+  bool legacy_mmio_untranslated = false;  // kMmio passes by the bus windows, as in the series of 2025
+  bool compat_link_mmio_bounce = false;   // iova_link() of kMmio asks the kmalloc rule first: EPERM
 };
 
 struct DmaStats {
@@ -50,12 +74,20 @@ struct DmaStats {
   uint64_t leaked = 0;        // restores that failed after the token was accepted
   uint64_t leaked_pages = 0;   // pages of those that were preserved and now stay reserved
   uint64_t withheld_pages = 0; // never reused, because decrypting or encrypting them failed
+  uint64_t debug_errors = 0;   // what dma-debug has found drivers to do wrong
 };
 
 // Breaks preservation on purpose, as the posted code and a careless driver would: for negative controls.
 struct LiveUpdateFaults {
   bool short_preserve = false;   // only size >> 12 pages, not the whole block, on both sides
   bool restore_split = false;    // an unsplit block restored as split
+};
+
+// Gets the order of the checks of map_phys(kMmio) wrong, as two posted versions of it did: for negative controls.
+enum class MapFault : uint8_t {
+  kNone,
+  kKmallocRuleForMmio,   // v4: what the kmalloc rule would bounce is refused, registers included
+  kInvertedCapability,   // v5: what the device can reach is refused, and what it cannot is mapped
 };
 
 // One per kernel.
@@ -66,7 +98,13 @@ class Dma {
   ~Dma();
   DmaStats stats() const;
   void set_faults(LiveUpdateFaults faults);
+  void set_map_fault(MapFault fault);
   const Config& config() const;
+  Swiotlb* swiotlb();  // the system's bounce buffers; null: none
+  Debug* debug();      // dma-debug; null: off
+  // The driver of `device` has gone: what it still has mapped or allocated is a leak, and dma-debug says so.
+  void device_removed(const Device& device);
+  P2pRegistry& p2p();  // device memory that peers may use (p2p.h)
 
   struct State;
   State& state() { return *state_; }
@@ -88,13 +126,15 @@ struct Coherent {
 };
 
 // Zeroed, page-granular memory the device can reach. Errors: ENOMEM; EINVAL (size 0, kCcShared and other
-// attributes an allocation cannot have, kGfpComp); EOPNOTSUPP (a path this part does not have).
+// attributes an allocation cannot have, kGfpComp); EOPNOTSUPP (a path this part does not have). A device with memory of its
+// own (device_memory.h) is served from there or not at all.
 Result<Coherent> alloc_attrs(Device& device, uint64_t size, mm::Gfp gfp, Attr attrs);
 inline Result<Coherent> alloc_coherent(Device& device, uint64_t size, mm::Gfp gfp) {
   return alloc_attrs(device, size, gfp, Attr::kNone);
 }
 // Null is a no-op. EBUSY: it is preserved, the memory stays; EINVAL: not an allocation of this device,
-// or other size or attributes than it was made with.
+// or other size or attributes than it was made with. Warns with interrupts disabled (irq_context.h), unless the memory is
+// the device's own.
 Status free_attrs(Device& device, const Coherent& allocation, Attr attrs);
 inline Status free_coherent(Device& device, const Coherent& allocation) {
   return free_attrs(device, allocation, Attr::kNone);

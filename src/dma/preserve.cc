@@ -4,7 +4,7 @@
 //
 //   KHO is off, or the kernel was built without DMA_LIVEUPDATE   there is no carrier
 //   the device has memory of its own, or is behind an IOMMU      not the direct path
-//   DMA_CMA                                                      pages counted one by one, another owner
+//   DMA_CMA, or memory of a device's CMA area                    pages counted one by one, another owner
 //   a restricted pool                                            pool pages; the posted code forgets this one
 //   ARCH_HAS_DMA_ALLOC, incoherent                               the architecture's allocator
 //   DMA_GLOBAL_POOL, incoherent                                  pool pages
@@ -26,7 +26,7 @@ namespace causeway::dma {
 namespace {
 
 const char* refusal(Dma::State& state, const Device& device, const Coherent& allocation, Attr attrs) {
-  if (const char* reason = state.cannot_hand_over(device.traits())) return reason;
+  if (const char* reason = state.cannot_hand_over(device)) return reason;
   if (direct::is_cookie(device, attrs)) return "memory without a kernel mapping";
   const platform::DirectMap& linear = state.map().direct_map();
   if (state.atomic_pools && linear.contains(allocation.cpu) &&
@@ -93,7 +93,7 @@ Result<Token> preserve_allocation(Device& device, const Coherent& allocation, At
       {allocation.cpu, allocation.handle, allocation.size, device.requester(),
        canonical_attrs(attrs, device.traits().coherent)}));
   // The device's traits may have changed since it was allocated; where it came from has not.
-  Result<PhysAddr> where = block.route == Route::kDirect
+  Result<PhysAddr> where = block.route == Route::kDirect && !block.contiguous
                                ? hand_over(state, device, block)
                                : Result<PhysAddr>(fail(EOPNOTSUPP, "not memory of the direct path"));
   if (!where) {

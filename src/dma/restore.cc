@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/point.h"
+#include "dma/alloc_tracking.h"
 #include "dma/attribute_rules.h"
 #include "dma/direct.h"
 #include "dma/faults.h"
@@ -116,6 +117,8 @@ Result<Coherent> restore_block(Dma::State& state, Device& device, mm::Gfp gfp, A
   }
   block.requester = device.requester();
   state.allocations.insert(block);
+  // Or its free would be one of something that was never allocated.
+  track_alloc(state, device, block);
   CW_POINT("dma.restore.after_pages");
   return Coherent{block.cpu, block.handle, block.size};
 }
@@ -132,7 +135,7 @@ void count_leak(Dma::State& state, const Device& device, const abi::AllocRecord&
 
 Result<Coherent> restore_allocation(Device& device, uint64_t size, mm::Gfp gfp, Attr attrs, Token token) {
   Dma::State& state = device.dma().state();
-  if (const char* reason = state.cannot_hand_over(device.traits())) return fail(EOPNOTSUPP, reason);
+  if (const char* reason = state.cannot_hand_over(device)) return fail(EOPNOTSUPP, reason);
   CW_POINT("dma.restore.before_check");
   PhysAddr where(static_cast<uint64_t>(token));
   auto record =

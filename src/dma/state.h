@@ -2,15 +2,19 @@
 #pragma once
 
 #include <atomic>
-#include <map>
 #include <memory>
-#include <string>
 
 #include "dma/allocations.h"
+#include "dma/cache.h"
+#include "dma/contiguous.h"
+#include "dma/debug/debug.h"
+#include "dma/device_memory.h"
 #include "dma/dma.h"
+#include "dma/p2p.h"
 #include "dma/page_attributes.h"
 #include "dma/pool.h"
 #include "dma/record_store.h"
+#include "dma/swiotlb/swiotlb.h"
 #include "sync/guarded.h"
 
 namespace causeway::dma {
@@ -21,10 +25,11 @@ struct Dma::State {
         vmalloc(vmalloc_),
         kho(kho_),
         config(config_),
+        contiguous(allocator_),
         records(sync::LockName{"dma.records"}, kho_) {}
 
   // Why a device's memory can neither be preserved nor be restored, whatever the allocation; null: it can.
-  const char* cannot_hand_over(const DeviceTraits& traits) const;
+  const char* cannot_hand_over(const Device& device) const;
 
   mm::MemMap& map() { return allocator.map(); }
   std::byte* linear(PhysAddr phys) { return map().direct_map().to_virt(phys); }
@@ -35,12 +40,19 @@ struct Dma::State {
   const Config config;
 
   PageAttributes attributes;
+  Cache cache;
+  P2pRegistry p2p;
+  std::unique_ptr<Swiotlb> swiotlb;  // the system's bounce buffers; null: none
+  std::unique_ptr<Debug> debug;      // dma-debug; null: off
+  Contiguous contiguous;
+  DeviceMemories device_memories;
   std::unique_ptr<AtomicPools> atomic_pools;  // null without Config::coherent_pool
   std::unique_ptr<PagePool> global_pool;      // null without Config::global_pool
-  // Made when a device first needs one; kept for ever.
-  sync::Guarded<std::unique_ptr<PagePool>> restricted_pool{sync::LockName{"dma.restricted_pool"}};
-  sync::Guarded<std::map<std::string, std::unique_ptr<PagePool>>> device_pools{
-      sync::LockName{"dma.device_pools"}};
+  // Made for the first device that has one (restricted_swiotlb); kept for ever.
+  struct RestrictedPools {
+    std::unique_ptr<Swiotlb> encrypted, decrypted;
+  };
+  sync::Guarded<RestrictedPools> restricted_pools{sync::LockName{"dma.restricted_pool"}};
 
   AllocationTable allocations;
   // Lock order: records, then KHO's own mutex. Never held while memory is mapped.
@@ -53,6 +65,11 @@ struct Dma::State {
   std::atomic<uint64_t> withheld_pages{0};
   std::atomic<bool> fault_short_preserve{false};
   std::atomic<bool> fault_restore_split{false};
+  std::atomic<MapFault> map_fault{MapFault::kNone};
 };
+
+// The pool of all devices with DeviceTraits::restricted_pool: their streaming maps and their coherent memory. Decrypted
+// for those that need it so. Never null: if it cannot be made, it is one that is always full.
+Swiotlb* restricted_swiotlb(Dma::State& state, bool cc_shared);
 
 }  // namespace causeway::dma

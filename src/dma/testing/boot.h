@@ -37,8 +37,9 @@ struct BootOptions {
 class System {
  public:
   explicit System(const BootOptions& options = {}, uint64_t ram = MiB(64),
-                  std::vector<machine::DeviceSpec> devices = {})
-      : machine_(must(machine::Machine::create({.ram = ram, .devices = std::move(devices)}))) {
+                  std::vector<machine::DeviceSpec> devices = {}, machine::Translation* translation = nullptr)
+      : machine_(must(machine::Machine::create(
+            {.ram = ram, .devices = std::move(devices), .translation = translation}))) {
     boot(options);
   }
   ~System() { die(); }

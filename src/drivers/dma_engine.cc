@@ -297,6 +297,7 @@ void DmaEngine::shutdown() {
   for (Status released : {s.stream->release(), s.work.release(s.device)})
     if (!released) log::warn("drivers", "{}: leaked at shutdown: {}", s.function.bdf(), to_string(released.error()));
   s.context.kho.unpreserve_free(std::exchange(s.handover, nullptr));
+  s.context.dma.device_removed(s.device);
 }
 
 Status DmaEngine::self_test() {

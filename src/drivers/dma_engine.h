@@ -19,12 +19,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "base/result.h"
 #include "base/types.h"
-#include "dma/dma.h"
-#include "kho/kho.h"
-#include "platform/platform.h"
+#include "drivers/driver.h"
 
 namespace causeway::drivers {
 
@@ -66,38 +65,58 @@ struct DmaEngineStats {
   uint64_t recycled = 0;            // buffers exchanged by this generation
 };
 
-struct DriverContext {
-  platform::Platform& platform;
-  dma::Dma& dma;
-  kho::Kho& kho;
-};
+// Every field with its name: how the statistics travel as text.
+template <typename Stats, typename Visit>
+  requires std::is_same_v<std::remove_const_t<Stats>, DmaEngineStats>
+void for_each_field(Stats& s, Visit visit) {
+  visit("adopted", s.adopted);
+  visit("records", s.records);
+  visit("bytes", s.bytes);
+  visit("lost", s.lost);
+  visit("replayed", s.replayed);
+  visit("corrupted", s.corrupted);
+  visit("refused", s.refused);
+  visit("work_done", s.work_done);
+  visit("work_failed", s.work_failed);
+  visit("device_completed", s.device_completed);
+  visit("device_dropped", s.device_dropped);
+  visit("device_refused", s.device_refused);
+  visit("device_starved_ns", s.device_starved_ns);
+  visit("device_max_gap_ns", s.device_max_gap_ns);
+  visit("device_max_late_ns", s.device_max_late_ns);
+  visit("device_epoch", s.device_epoch);
+  visit("expected_epoch", s.expected_epoch);
+  visit("blackout_ns", s.blackout_ns);
+  visit("completed_before", s.completed_before);
+  visit("completed_during", s.completed_during);
+  visit("completed_after", s.completed_after);
+  visit("first_work_ns", s.first_work_ns);
+  visit("recycled", s.recycled);
+}
 
-class DmaEngine {
+class DmaEngine final : public Driver {
  public:
   static bool matches(const platform::PciFunction& function);
   static Result<std::unique_ptr<DmaEngine>> probe(DriverContext context, platform::PciFunction function,
                                                   const DmaEngineOptions& options);
-  ~DmaEngine();  // a kernel's death: the device runs on
+  ~DmaEngine() override;  // a kernel's death: the device runs on
 
-  bool adopted() const;
-  // Preserves all DMA memory and publishes the subtree. Before start() of a device set up by this
-  // kernel; an adopted one may be started first, which shortens the blackout. Errors: those of dma and kho.
-  Status preserve();
-  // Consume from now on. A device that was set up by this kernel begins to stream here.
-  Status start();
-  // The handover has been committed: restored memory may be freed from now on (recycling begins).
-  void handover_committed();
-  // Stop consuming; no work is in flight on the work queue when it returns. The device streams on.
-  void freeze();
-  void thaw();
-  // Orderly end without a successor: stops the device, frees everything.
-  void shutdown();
+  bool adopted() const override;
+  Status preserve() override;
+  // A device that was set up by this kernel begins to stream here.
+  Status start() override;
+  // Recycling begins.
+  void handover_committed() override;
+  // No work is in flight on the work queue when it returns. The device streams on.
+  void freeze() override;
+  void thaw() override;
+  void shutdown() override;
 
   // The subtree under which a driver of the function at `bdf` finds its predecessor's handover.
   static std::string subtree_name(Bdf bdf);
 
   // A fill and a copy between the driver's two work buffers, verified. EIO, ETIMEDOUT, EBUSY (frozen).
-  Status self_test();
+  Status self_test() override;
   DmaEngineStats stats() const;
 
  private:

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "dma/debug/debug.h"
 #include "dma/testing/boot.h"
 #include "drivers/abi/dma_engine_v1.h"
 #include "hw/dma_engine.h"
@@ -20,6 +21,8 @@ using namespace std::chrono_literals;
 
 constexpr DmaEngineOptions kSmall{
     .ring_log2 = 5, .buffer_size = KiB(20), .rate = 4000, .hold = true, .recycle = 4};
+
+const dma::testing::BootOptions kDebugged{.dma = {.debug = true}};
 
 // One machine with one DMA engine, and the driver of the kernel that runs now.
 class DmaEngineTest : public testing::Test {
@@ -48,12 +51,13 @@ class DmaEngineTest : public testing::Test {
   void stop() {
     if (driver_) system_.platform().interrupts().stop();
     driver_.reset();
+    EXPECT_EQ(system_.dma().debug()->errors(), 0u) << system_.dma().debug()->dump();
   }
   // The kernel ends; the next one has no driver yet.
   void kexec() {
     driver_->freeze();
     stop();
-    system_.kexec();
+    system_.kexec(kDebugged);
   }
   bool advances(uint64_t records = 40) {
     uint64_t want = driver_->stats().records + records;
@@ -68,7 +72,7 @@ class DmaEngineTest : public testing::Test {
   abi::LiveState& live() { return *reinterpret_cast<abi::LiveState*>(system_.at(PhysAddr(handover().live))); }
 
   log::Capture quiet_;
-  dma::testing::System system_{{}, MiB(64), {machine::DeviceSpec{}}};
+  dma::testing::System system_{kDebugged, MiB(64), {machine::DeviceSpec{}}};
   std::unique_ptr<DmaEngine> driver_;
 };
 

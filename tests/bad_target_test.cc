@@ -19,7 +19,7 @@ class BadTarget : public ::testing::Test {
  protected:
   void SetUp() override {
     ASSERT_TRUE(machine_.boot()) << machine_.trouble();
-    ASSERT_TRUE(machine_.wait_for_records(50));
+    ASSERT_TRUE(machine_.wait_for_work(50));
     epoch_ = machine_.status()->total().device_epoch;
   }
 
@@ -33,7 +33,7 @@ class BadTarget : public ::testing::Test {
     auto now = machine_.status();
     ASSERT_TRUE(now);
     EXPECT_EQ(now->status.generation, 1u);
-    EXPECT_TRUE(machine_.wait_for_records(50));
+    EXPECT_TRUE(machine_.wait_for_work(50));
     EXPECT_THAT(machine_.faults(epoch_), IsEmpty());
   }
 
@@ -80,7 +80,7 @@ TEST_F(BadTarget, GoodOneAfterARefusalIsTaken) {
   auto update = machine_.kexec(program("causeway-kernel-next"), &reason);
   ASSERT_TRUE(update.has_value()) << reason;
   EXPECT_EQ(update->after.status.generation, 2u);
-  EXPECT_TRUE(machine_.wait_for_records(50));
+  EXPECT_TRUE(machine_.wait_for_work(50));
   EXPECT_THAT(machine_.faults(epoch_), IsEmpty());
 }
 
@@ -101,7 +101,7 @@ TEST_F(BadTarget, KernelThatDiesAtBootLeavesMachineAndStreamToTheNext) {
   auto now = machine_.status();
   ASSERT_TRUE(now);
   EXPECT_TRUE(now->total().adopted);
-  EXPECT_TRUE(machine_.wait_for_records(100));
+  EXPECT_TRUE(machine_.wait_for_work(100));
   EXPECT_THAT(machine_.faults(epoch_), IsEmpty());
 }
 
@@ -112,7 +112,7 @@ TEST_F(BadTarget, TwoDyingKernelsInARowAreSurvivedToo) {
     ASSERT_TRUE(machine_.kernel_ended(10000));
     ASSERT_TRUE(machine_.boot());
   }
-  EXPECT_TRUE(machine_.wait_for_records(100));
+  EXPECT_TRUE(machine_.wait_for_work(100));
   EXPECT_THAT(machine_.faults(epoch_), IsEmpty());
 }
 

@@ -103,7 +103,7 @@ class DamagedHandover : public ::testing::TestWithParam<Damage> {};
 TEST_P(DamagedHandover, IsLoggedAndBootsColdWithTheDeviceTakenOffTheBus) {
   LiveMachine machine;
   ASSERT_TRUE(machine.boot()) << machine.trouble();
-  ASSERT_TRUE(machine.wait_for_records(50));
+  ASSERT_TRUE(machine.wait_for_work(50));
   const uint32_t epoch = machine.status()->total().device_epoch;
   machine.kill_kernel();
   {
@@ -122,7 +122,7 @@ TEST_P(DamagedHandover, IsLoggedAndBootsColdWithTheDeviceTakenOffTheBus) {
   EXPECT_NE(now->total().device_epoch, epoch) << "the device was reset, not adopted";
 
   // The device streams anew, into memory of its own: nothing that was handed out is written to.
-  EXPECT_TRUE(machine.wait_for_records(200));
+  EXPECT_TRUE(machine.wait_for_work(200));
   now = machine.status();
   ASSERT_TRUE(now);
   drivers::DmaEngineStats total = now->total();

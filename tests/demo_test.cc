@@ -54,17 +54,38 @@ TEST(Demo, TableNamesTheVerdict) {
   EXPECT_THAT(finished.out, ContainsRegex("ok: 1 live update, "));
 }
 
+// A file of 8 MiB, 32 commands at a time, and at the end sha256sum of the disk.
+TEST(Demo, NvmeHoldsOverThreeUpdates) {
+  Finished finished =
+      run({program("causeway"), "demo", "--workload", "nvme", "--seconds", "3", "--updates", "3", "--json"});
+  ASSERT_EQ(finished.status, 0) << finished.out << finished.err;
+  json report = json::parse(finished.out);
+  EXPECT_EQ(report["ok"], true);
+  EXPECT_THAT(report["problems"], IsEmpty());
+  for (const char* none : {"lost", "corrupted", "refused", "duplicated", "pages_leaked", "controller_resets"})
+    EXPECT_EQ(report[none], 0) << none;
+  EXPECT_GT(report["reads"], 512);
+  EXPECT_GT(report["writes"], 512);
+  EXPECT_EQ(report["disk"]["sha256"].get<std::string>().size(), 64u);
+  EXPECT_EQ(report["disk"]["sha256"], report["disk"]["expected"]);
+  ASSERT_EQ(report["updates"].size(), 3u);
+  uint64_t in_flight = 0;
+  for (const json& update : report["updates"]) in_flight += update["in_flight_at_takeover"].get<uint64_t>();
+  EXPECT_GT(in_flight, 32u);
+}
+
 struct SabotageCase {
+  const char* workload;
   const char* mode;
   const char* named;  // what a problem line must say
-  friend void PrintTo(const SabotageCase& self, std::ostream* out) { *out << self.mode; }
+  friend void PrintTo(const SabotageCase& self, std::ostream* out) { *out << self.workload << ' ' << self.mode; }
 };
 
 class DemoSabotage : public ::testing::TestWithParam<SabotageCase> {};
 
 TEST_P(DemoSabotage, FailsAndNamesWhatItSaw) {
-  Finished finished =
-      run(demo({"--seconds", "1.5", "--updates", "2", "--json", "--sabotage", GetParam().mode}, "128"));
+  Finished finished = run(demo({"--seconds", "1.5", "--updates", "2", "--json", "--workload", GetParam().workload,
+                                "--sabotage", GetParam().mode}, "128"));
   ASSERT_EQ(finished.status, 1) << finished.out << finished.err;
   json report = json::parse(finished.out);
   EXPECT_EQ(report["ok"], false);
@@ -74,22 +95,30 @@ TEST_P(DemoSabotage, FailsAndNamesWhatItSaw) {
 }
 
 const SabotageCase kSabotageCases[] = {
-    {"skip-preserve", "driver error"},
-    {"early-free", "overwritten by somebody else|records corrupted"},
-    {"short-preserve", "bad pages|overwritten by somebody else"},
-    {"wrong-refcount", "bad pages"},
-    {"stop-device", "stream reset"},
-    {"corrupt", "records corrupted: 1 "},
+    {"stream", "skip-preserve", "driver error"},
+    {"stream", "early-free", "overwritten by somebody else|records corrupted"},
+    {"stream", "short-preserve", "bad pages|overwritten by somebody else"},
+    {"stream", "wrong-refcount", "bad pages"},
+    {"stream", "stop-device", "device reset"},
+    {"stream", "corrupt", "records corrupted: 1 "},
+    {"nvme", "skip-preserve", "driver error"},
+    {"nvme", "early-free", "overwritten by somebody else|blocks corrupted"},
+    {"nvme", "stop-device", "device reset"},
+    {"nvme", "drop-in-flight", "commands lost: "},
+    {"nvme", "replay-in-flight", "commands completed twice: "},
+    {"nvme", "corrupt", "blocks corrupted: 1 "},
+    {"nvme", "lose-completion", "commands lost: 1 "},
+    {"nvme", "repeat-completion", "commands completed twice: 1 "},
 };
 INSTANTIATE_TEST_SUITE_P(All, DemoSabotage, ::testing::ValuesIn(kSabotageCases), [](const auto& param) {
-  std::string name = param.param.mode;
+  std::string name = std::string(param.param.workload) + "_" + param.param.mode;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });
 
 TEST(Demo, EverySabotageModeHasACase) {
   EXPECT_EQ(cli::sabotage_modes().size(), std::size(kSabotageCases));
-  for (const SabotageCase& one : kSabotageCases) EXPECT_NE(cli::find_sabotage(one.mode), nullptr) << one.mode;
+  for (const SabotageCase& one : kSabotageCases) EXPECT_NE(cli::find_sabotage(one.workload, one.mode), nullptr) << one.mode;
 }
 
 TEST(Demo, SabotageHelpListsTheModes) {

@@ -9,11 +9,13 @@
 
 namespace causeway::tests {
 
-LiveMachine::LiveMachine(Options options) : name_(cli::private_name()) {
-  command_line_ = fmt::format("dma_engine.ring={} dma_engine.rate={} dma_engine.overrun={}{}{}", options.ring,
-                              options.rate, options.hold ? "hold" : "drop", options.more.empty() ? "" : " ",
-                              options.more);
-  auto machine = cli::launch_machine(name_, {.ram = options.ram, .devices = {}}, {}, &trouble_);
+LiveMachine::LiveMachine(Options options) : workload_(*options.workload), name_(cli::private_name()) {
+  std::vector<std::string> words = workload_.command_line(
+      {.workload = &workload_, .rate = options.rate, .ring = options.ring, .depth = options.depth});
+  if (options.hold) words.push_back("dma_engine.overrun=hold");
+  if (!options.more.empty()) words.push_back(options.more);
+  command_line_ = fmt::format("{}", fmt::join(words, " "));
+  auto machine = cli::launch_machine(name_, {.ram = options.ram, .devices = workload_.devices("")}, {}, &trouble_);
   if (machine) machine_ = std::move(*machine);
 }
 
@@ -44,13 +46,13 @@ std::optional<cli::Snapshot> LiveMachine::status() const {
   return std::move(*snapshot);
 }
 
-bool LiveMachine::wait_for_records(uint64_t more) {
+bool LiveMachine::wait_for_work(uint64_t more) {
   auto start = status();
   if (!start) return false;
-  const uint64_t want = start->total().records + more;
+  const uint64_t want = workload_.work(*start).done + more;
   return eventually([&] {
     auto now = status();
-    return now && now->total().records >= want;
+    return now && workload_.work(*now).done >= want;
   });
 }
 
@@ -61,20 +63,18 @@ std::vector<std::string> LiveMachine::faults(std::optional<uint32_t> epoch) cons
   auto none = [&](const char* what, uint64_t seen) {
     if (seen != 0) found.push_back(fmt::format("{}: {}, want 0", what, seen));
   };
-  drivers::DmaEngineStats total = now->total();
-  none("lost", total.lost);
-  none("corrupted", total.corrupted);
-  none("replayed", total.replayed);
-  none("refused", total.refused + total.device_refused);
-  none("dropped", total.device_dropped);
+  for (const auto& [what, seen] : workload_.must_be_none(*now)) {
+    // With `hold` the device waits as long as no kernel runs.
+    if (!std::string_view(what).starts_with("nanoseconds")) none(what, seen);
+  }
   none("memory damaged", now->status.pressure_damaged);
   none("bad pages", now->status.pages.bad_pages);
   none("failed restores", now->status.kho.failed_restores);
-  if (now->status.engines.empty()) found.push_back("no device is driven");
+  cli::Work work = workload_.work(*now);
+  if (work.devices == 0) found.push_back("no device is driven");
   for (const std::string& error : now->status.driver_errors) found.push_back("driver: " + error);
   for (const std::string& problem : now->status.problems) found.push_back("problem: " + problem);
-  if (epoch && total.device_epoch != *epoch)
-    found.push_back(fmt::format("device epoch: {}, want {}", total.device_epoch, *epoch));
+  if (epoch && work.resets != *epoch) found.push_back(fmt::format("device epoch: {}, want {}", work.resets, *epoch));
   return found;
 }
 

@@ -2,7 +2,7 @@
 //
 //   LiveMachine machine({.hold = true});
 //   ASSERT_TRUE(machine.boot());
-//   machine.wait_for_records(100);
+//   machine.wait_for_work(100);
 //   machine.kill_kernel();
 //   ASSERT_TRUE(machine.boot());
 //   EXPECT_THAT(machine.faults(), IsEmpty());
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cli/child.h"
+#include "cli/demo.h"
 #include "cli/live_update.h"
 #include "cli/machine_client.h"
 #include "cli/snapshot.h"
@@ -22,9 +23,11 @@ namespace causeway::tests {
 class LiveMachine {
  public:
   struct Options {
+    const cli::Workload* workload = &cli::stream_workload();
     std::string ram = "64M";
     unsigned ring = 64;
     unsigned rate = 2000;
+    unsigned depth = 32;      // commands in flight (nvme)
     bool hold = true;         // no buffer posted: the device waits instead of dropping, however long no kernel runs
     std::string more;         // further words of the kernel's command line
   };
@@ -45,9 +48,11 @@ class LiveMachine {
   std::string how_kernel_ended() { return kernel_.how_it_ended(); }
 
   std::optional<cli::Snapshot> status() const;
-  // Until the stream has advanced by `more` records; false if it stands still.
-  bool wait_for_records(uint64_t more);
-  // Everything that is wrong with the stream and the memory now; empty: nothing. A device reset is an
+  // What the workload says of itself; nothing done if no kernel answers.
+  cli::Work work() const { return status() ? workload_.work(*status()) : cli::Work{}; }
+  // Until it has done `more` records or commands; false if it stands still.
+  bool wait_for_work(uint64_t more);
+  // Everything that is wrong with the work and the memory now; empty: nothing. A device reset is an
   // error if `epoch` is given and differs.
   std::vector<std::string> faults(std::optional<uint32_t> epoch = {}) const;
 
@@ -56,6 +61,7 @@ class LiveMachine {
   std::string kernel_socket() const;
 
  private:
+  const cli::Workload& workload_;
   std::string name_;
   std::string command_line_;
   std::string trouble_;

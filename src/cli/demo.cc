@@ -1,12 +1,15 @@
 #include "cli/demo.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 
 #include "base/clock.h"
 #include "cli/brief.h"
+#include "cli/demo_disk.h"
 #include "cli/launch.h"
 #include "cli/live_update.h"
 #include "cli/machine_client.h"
@@ -17,8 +20,8 @@ namespace {
 
 constexpr double kNsPerSecond = 1e9;
 constexpr uint64_t kPollNs = 100'000'000;
-// `corrupt` damages this transfer from the start of the stream: early enough for any demo.
-constexpr uint64_t kCorruptTransfer = 50;
+// What the machine does wrong, it does to this transfer from the start: early enough for any demo.
+constexpr uint64_t kFaultyTransfer = 50;
 
 void sleep_until(uint64_t when_ns) {
   timespec time{static_cast<time_t>(when_ns / 1'000'000'000), static_cast<long>(when_ns % 1'000'000'000)};
@@ -31,6 +34,7 @@ class Demo {
   Demo(const DemoOptions& options, Progress& progress)
       : options_(options), progress_(progress), name_(private_name()),
         kernel_socket_(server::kernel_socket_name(name_)) {
+    run_.workload = options.workload;
     run_.wanted_updates = options.updates;
   }
 
@@ -55,7 +59,14 @@ class Demo {
     progress_.show("starting the machine");
     const Child::Options child{.life = Child::Life::kWithParent, .share_stderr = options_.verbose, .log_file = ""};
     std::string reason;
-    auto machine = launch_machine(name_, {.ram = options_.ram, .devices = {}}, child, &reason);
+    std::string disk;
+    if (options_.workload->needs_disk()) {
+      disk_.reset(::memfd_create("demo-disk", MFD_CLOEXEC));
+      if (!disk_) return failed("no memory for a disk");
+      disk = fmt::format("/proc/{}/fd/{}", ::getpid(), disk_.get());
+    }
+    auto machine =
+        launch_machine(name_, {.ram = options_.ram, .devices = options_.workload->devices(disk)}, child, &reason);
     if (!machine) return failed(reason);
     machine_ = std::move(*machine);
     if (options_.sabotage != nullptr && done_by_machine(*options_.sabotage) && !inject()) return false;
@@ -73,7 +84,7 @@ class Demo {
   bool inject() {
     auto machine = MachineClient::connect(server::machine_socket_name(name_));
     if (!machine) return failed("the machine does not answer: " + brief(machine.error()));
-    auto armed = machine->inject(hw::control::Fault::kCorruptByte, kCorruptTransfer);
+    auto armed = machine->inject(options_.sabotage->fault, kFaultyTransfer);
     if (!armed) return failed("cannot arm the fault: " + brief(armed.error()));
     return true;
   }
@@ -122,17 +133,17 @@ class Demo {
   }
 
   void show_progress(const Snapshot& now) {
-    drivers::DmaEngineStats total = now.total();
+    Work work = options_.workload->work(now);
     uint64_t ns = now.taken_ns - start_ns_;
     uint64_t since = now.taken_ns - last_shown_ns_;
-    double rate = last_shown_ns_ == 0 || since == 0 ? 0 : static_cast<double>(total.bytes - last_bytes_) * 1e3 /
+    double rate = last_shown_ns_ == 0 || since == 0 ? 0 : static_cast<double>(work.bytes - last_bytes_) * 1e3 /
                                                               static_cast<double>(since);
     last_shown_ns_ = now.taken_ns;
-    last_bytes_ = total.bytes;
-    progress_.show(fmt::format("{:5.1f} s  update {}/{}  kernel {:<12}  {} records  {:.0f} MB/s  blackout {:.2f} ms  lost {}",
+    last_bytes_ = work.bytes;
+    progress_.show(fmt::format("{:5.1f} s  update {}/{}  kernel {:<12}  {} {}  {:.0f} MB/s  blackout {:.2f} ms  lost {}",
                                static_cast<double>(ns) / kNsPerSecond, run_.updates.size(), options_.updates,
-                               now.status.release, total.records, rate, static_cast<double>(total.blackout_ns) / 1e6,
-                               total.lost));
+                               now.status.release, work.done, options_.workload->unit(), rate,
+                               static_cast<double>(work.blackout_ns) / 1e6, work.lost));
   }
 
   void look_at_the_end() {
@@ -145,13 +156,36 @@ class Demo {
         auto later = take_snapshot(kernel_socket_);
         if (!later) break;
         run_.later = std::move(*later);
-        if (run_.later->total().records > run_.last->total().records) break;
+        if (options_.workload->work(*run_.later).done > options_.workload->work(*run_.last).done) break;
       }
     }
+    if (disk_ && run_.later) look_at_the_disk();
     run_.machine_alive = machine_.running();
     auto machine = MachineClient::connect(server::machine_socket_name(name_));
     if (machine) {
       if (auto text = machine->status()) run_.machine_status = std::move(*text);
+    }
+  }
+
+  // Once nothing is under way any more, the file is what the driver says it wrote.
+  void look_at_the_disk() {
+    progress_.show("comparing the disk");
+    auto drained = server::ask(kernel_socket_, "drain", 30000);
+    if (!drained || !drained->ok()) {
+      failed("the driver's work does not end: " + (drained ? drained->text("reason") : brief(drained.error())));
+      return;
+    }
+    auto last = take_snapshot(kernel_socket_);
+    if (!last) {
+      failed("the kernel died before its disk could be compared: " + brief(last.error()));
+      return;
+    }
+    run_.later = std::move(*last);
+    auto seen = compare_disk(disk_.get(), run_.later->status);
+    if (seen) {
+      run_.disk = std::move(*seen);
+    } else {
+      failed("cannot compare the disk: " + brief(seen.error()));
     }
   }
 
@@ -175,6 +209,7 @@ class Demo {
   Progress& progress_;
   const std::string name_;
   const std::string kernel_socket_;
+  UniqueFd disk_;  // a memfd: nothing is left behind
   // The kernel ends before its machine does.
   Child machine_;
   Child kernel_;
@@ -186,10 +221,27 @@ class Demo {
 
 }  // namespace
 
+void DemoRun::for_each_generation(const std::function<void(const Snapshot&)>& visit) const {
+  if (!updates.empty()) visit(updates.front().before);
+  for (size_t i = 0; i + 1 < updates.size(); ++i) visit(updates[i].end);
+  if (later) {
+    visit(*later);
+  } else if (last) {
+    visit(*last);
+  } else if (!updates.empty()) {
+    visit(updates.back().end);
+  }
+}
+
+uint32_t DemoRun::resets(const Snapshot& last_seen) const {
+  if (!first) return 0;
+  uint32_t before = workload->work(*first).resets;
+  uint32_t now = workload->work(last_seen).resets;
+  return now - std::min(now, before);
+}
+
 std::string demo_command_line(const DemoOptions& options) {
-  std::vector<std::string> words;
-  if (options.rate) words.push_back(fmt::format("dma_engine.rate={}", *options.rate));
-  if (options.ring) words.push_back(fmt::format("dma_engine.ring={}", *options.ring));
+  std::vector<std::string> words = options.workload->command_line(options);
   if (options.sabotage != nullptr && !done_by_machine(*options.sabotage))
     words.push_back(fmt::format("sabotage={}", options.sabotage->name));
   return fmt::format("{}", fmt::join(words, " "));

@@ -8,10 +8,12 @@
 // abstract names, so nothing is left behind.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cli/demo_workload.h"
 #include "cli/progress.h"
 #include "cli/sabotage.h"
 #include "cli/snapshot.h"
@@ -19,11 +21,13 @@
 namespace causeway::cli {
 
 struct DemoOptions {
+  const Workload* workload = &stream_workload();
   double seconds = 10;
   unsigned updates = 5;
   std::string ram;               // "": the machine's default
   std::optional<uint32_t> rate;  // records per second
   std::optional<uint32_t> ring;  // stream buffers
+  uint32_t depth = 32;           // commands in flight (nvme)
   const SabotageMode* sabotage = nullptr;
   bool verbose = false;          // the logs of machine and kernels go to stderr
 };
@@ -34,8 +38,16 @@ struct DemoUpdate {
   Snapshot end;     // of the new one, at the end of its time
 };
 
+// The disk of a demo, after everything that was under way had ended.
+struct DiskSeen {
+  uint64_t bytes = 0;
+  std::string sha256;    // of the file, by sha256sum
+  std::string expected;  // of what the driver says it wrote
+};
+
 // What was seen. Nothing here says whether it was good.
 struct DemoRun {
+  const Workload* workload = &stream_workload();
   unsigned wanted_updates = 0;
   double seconds = 0;                   // the stream ran
   std::optional<Snapshot> first;        // of the first kernel
@@ -44,7 +56,13 @@ struct DemoRun {
   std::optional<Snapshot> later;        // a moment after `last`
   bool machine_alive = false;           // at that moment
   std::string machine_status;           // `name=value` lines
+  std::optional<DiskSeen> disk;
   std::vector<std::string> failures;    // steps that could not be done
+
+  // Every generation's counters at their highest, the first generation first.
+  void for_each_generation(const std::function<void(const Snapshot&)>& visit) const;
+  // How often the devices were reset since the demo began.
+  uint32_t resets(const Snapshot& last) const;
 };
 
 DemoRun run_demo(const DemoOptions& options, Progress& progress);

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <string_view>
 
 namespace causeway::cli {
 namespace {
@@ -30,7 +32,13 @@ class Verdict {
   void check_updates() {
     if (run_.updates.size() != run_.wanted_updates)
       add(fmt::format("live updates done: {}, want {}", run_.updates.size(), run_.wanted_updates));
-    for (size_t i = 0; i < run_.updates.size(); ++i) check_update(i + 1, run_.updates[i]);
+    uint64_t during = 0;
+    for (size_t i = 0; i < run_.updates.size(); ++i) {
+      check_update(i + 1, run_.updates[i]);
+      during += work(run_.updates[i].end).completed_during;
+    }
+    if (!run_.workload->is_steady() && !run_.updates.empty() && during == 0)
+      add("transfers completed in all blackouts together: 0, want more");
   }
 
   void check_update(size_t number, const DemoUpdate& update) {
@@ -44,10 +52,13 @@ class Verdict {
     if (new_kernel.boot != kernel::BootKind::kKexec)
       say(fmt::format("boot was '{}', want '{}'", kernel::name_of(new_kernel.boot),
                       kernel::name_of(kernel::BootKind::kKexec)));
-    if (!update.after.total().adopted) say("the device was not adopted from the old kernel");
-    if (!update.after.working()) say("no record was consumed by the new kernel");
-    if (update.end.total().completed_during == 0) say("transfers completed in the blackout: 0, want more");
+    if (!work(update.after).adopted) say("the device was not adopted from the old kernel");
+    if (!update.after.working()) say(fmt::format("no {} were consumed by the new kernel", run_.workload->unit()));
+    if (run_.workload->is_steady() && work(update.end).completed_during == 0)
+      say("transfers completed in the blackout: 0, want more");
   }
+
+  Work work(const Snapshot& snapshot) const { return run_.workload->work(snapshot); }
 
   // What may happen in no generation. The counters of a generation are at their highest at its end.
   void check_every_generation() {
@@ -59,45 +70,36 @@ class Verdict {
 
   void check_generation(const Snapshot& snapshot) {
     const kernel::KernelStatus& status = snapshot.status;
-    const drivers::DmaEngineStats total = snapshot.total();
-    if (status.engines.empty()) {
+    if (work(snapshot).devices == 0) {
       add(fmt::format("generation {} drives no device, want 1 or more", status.generation));
     } else {
-      check_epoch(total);
+      check_resets(snapshot);
     }
     for (const std::string& error : status.driver_errors)
       add(fmt::format("generation {}: driver error: {}", status.generation, error));
-    none("records lost", total.lost, &most_lost_, status);
-    none("records corrupted", total.corrupted, &most_corrupted_, status);
-    none("records replayed", total.replayed, &most_replayed_, status);
-    none("transfers refused", std::max(total.refused, total.device_refused), &most_refused_, status);
-    none("records dropped by the device", total.device_dropped, &most_dropped_, status);
-    // The device's gap may be its own pacing and lateness; what makes it wait for us has a counter of its own.
-    none("nanoseconds the device waited for a buffer", total.device_starved_ns, &most_starved_, status);
-    none("work descriptors failed", total.work_failed, &most_work_failed_, status);
-    none("blocks of allocated memory overwritten by somebody else", status.pressure_damaged, &most_damaged_, status);
-    none("bad pages", status.pages.bad_pages, &most_bad_pages_, status);
-    none("failed restores", status.kho.failed_restores, &most_failed_restores_, status);
-    none("pages leaked", snapshot.leaked_pages(), &most_leaked_, status);
-    none("preserved pages that nobody restored", snapshot.unrestored_pages(), &most_unrestored_, status);
+    for (const auto& [what, seen] : run_.workload->must_be_none(snapshot)) none(what, seen, status);
+    none("blocks of allocated memory overwritten by somebody else", status.pressure_damaged, status);
+    none("bad pages", status.pages.bad_pages, status);
+    none("failed restores", status.kho.failed_restores, status);
+    none("pages leaked", snapshot.leaked_pages(), status);
+    none("preserved pages that nobody restored", snapshot.unrestored_pages(), status);
     for (const std::string& problem : status.problems)
       add(fmt::format("generation {}: {}", status.generation, problem));
   }
 
-  void check_epoch(const drivers::DmaEngineStats& total) {
-    if (total.device_epoch != total.expected_epoch) {
-      add(fmt::format("stream reset: device epoch {}, want {}", total.device_epoch, total.expected_epoch));
-    } else if (run_.first && total.device_epoch != run_.first->total().device_epoch) {
-      add(fmt::format("stream reset: device epoch {}, want the first kernel's {}", total.device_epoch,
-                      run_.first->total().device_epoch));
+  void check_resets(const Snapshot& snapshot) {
+    Work now = work(snapshot);
+    if (now.resets != now.expected_resets) {
+      add(fmt::format("device reset: device epoch {}, want {}", now.resets, now.expected_resets));
+    } else if (run_.resets(snapshot) != 0) {
+      add(fmt::format("device reset: device epoch {}, want the first kernel's {}", now.resets, work(*run_.first).resets));
     }
   }
 
   // Reports a count that must be 0 when it first appears; some are carried from one generation to the next.
-  void none(const char* what, uint64_t seen, uint64_t* reported, const kernel::KernelStatus& status) {
-    if (seen > 0 && *reported == 0)
+  void none(const char* what, uint64_t seen, const kernel::KernelStatus& status) {
+    if (seen > 0 && reported_.insert(what).second)
       add(fmt::format("{}: {} in generation {} ({}), want 0", what, seen, status.generation, status.release));
-    *reported = std::max(*reported, seen);
   }
 
   void check_end() {
@@ -109,18 +111,17 @@ class Verdict {
     uint32_t want = run_.wanted_updates + 1;
     if (run_.last->status.generation != want)
       add(fmt::format("generations: {}, want {}", run_.last->status.generation, want));
-    uint64_t last = run_.last->total().records;
-    uint64_t later = run_.later->total().records;
-    if (later <= last) add(fmt::format("the stream stands still at record {}, want more", later));
+    uint64_t later = work(*run_.later).done;
+    if (later <= work(*run_.last).done)
+      add(fmt::format("the device stands still at {} {}, want more", later, run_.workload->unit()));
     if (run_.later->status.pressure_rounds == 0) add("rounds of memory pressure: 0, want more");
+    if (run_.disk && run_.disk->sha256 != run_.disk->expected)
+      add(fmt::format("the disk's sha256 is {}, want {}", run_.disk->sha256, run_.disk->expected));
   }
 
   const DemoRun& run_;
   std::vector<std::string> problems_;
-  uint64_t most_lost_ = 0, most_corrupted_ = 0, most_replayed_ = 0, most_refused_ = 0;
-  uint64_t most_dropped_ = 0, most_starved_ = 0;
-  uint64_t most_work_failed_ = 0, most_damaged_ = 0, most_bad_pages_ = 0, most_failed_restores_ = 0;
-  uint64_t most_leaked_ = 0, most_unrestored_ = 0;
+  std::set<std::string_view> reported_;
 };
 
 }  // namespace

@@ -109,7 +109,7 @@ const Violation kViolations[] = {
      "update 1: build id"},
     {"ColdBoot", [](DemoRun& r) { r.updates[0].after.status.boot = kernel::BootKind::kCold; },
      "update 1: boot was 'cold', want 'kexec'"},
-    {"Standstill", [](DemoRun& r) { engine(*r.later).records = 300; }, "stands still at record 300"},
+    {"Standstill", [](DemoRun& r) { engine(*r.later).records = 300; }, "stands still at 300 records"},
     {"TooManyGenerations", [](DemoRun& r) { r.last->status.generation = 4; }, "generations: 4, want 3"},
     {"NoPressure", [](DemoRun& r) { r.later->status.pressure_rounds = 0; }, "rounds of memory pressure: 0"},
     {"NoDevice", [](DemoRun& r) { r.updates[0].before.status.engines.clear(); }, "generation 1 drives no device"},
@@ -130,6 +130,44 @@ TEST(DemoVerdict, CountCarriedOnByLaterGenerationsIsNamedOnce) {
   for (Snapshot* s : {&run.updates[0].end, &run.updates[1].before, &run.updates[1].end, &*run.last, &*run.later})
     engine(*s).lost = 1;
   EXPECT_THAT(find_problems(run), ElementsAre(HasSubstr("records lost: 1 in generation 2 (b), want 0")));
+}
+
+// A disk: the same run, with commands instead of records.
+DemoRun good_nvme_run() {
+  DemoRun run = good_run();
+  run.workload = &nvme_workload();
+  for (Snapshot* s : {&*run.first, &run.updates[0].before, &run.updates[0].after, &run.updates[0].end, &run.updates[1].before,
+                      &run.updates[1].after, &run.updates[1].end, &*run.last, &*run.later}) {
+    drivers::DmaEngineStats stream = engine(*s);
+    s->status.engines.clear();
+    s->status.nvmes.emplace_back("00:01.0", drivers::nvme::NvmeStats{.adopted = stream.adopted,
+                                                                     .reads = stream.records,
+                                                                     .completed_during_blackout = stream.completed_during,
+                                                                     .first_work_ns = 1,
+                                                                     .device_epoch = 1,
+                                                                     .expected_epoch = 1});
+  }
+  run.disk = DiskSeen{.bytes = 1, .sha256 = "a", .expected = "a"};
+  return run;
+}
+
+TEST(DemoVerdict, DisksAreJudgedByTheirCommandsAndTheirContents) {
+  auto disk = [](Snapshot& snapshot) -> drivers::nvme::NvmeStats& { return snapshot.status.nvmes.front().second; };
+  EXPECT_THAT(find_problems(good_nvme_run()), IsEmpty());
+
+  DemoRun run = good_nvme_run();
+  disk(run.updates[0].end).completed_during_blackout = 0;
+  EXPECT_THAT(find_problems(run), IsEmpty()) << "some blackout is enough";
+  disk(run.updates[1].end).completed_during_blackout = 0;
+  EXPECT_THAT(find_problems(run), ElementsAre(HasSubstr("in all blackouts together: 0")));
+
+  run = good_nvme_run();
+  disk(*run.later).duplicated = 1;
+  EXPECT_THAT(find_problems(run), ElementsAre(HasSubstr("commands completed twice: 1 in generation 3")));
+
+  run = good_nvme_run();
+  run.disk->sha256 = "b";
+  EXPECT_THAT(find_problems(run), ElementsAre(HasSubstr("the disk's sha256 is b, want a")));
 }
 
 TEST(DemoVerdict, MachineThatNeverCameUpIsOneFailure) {

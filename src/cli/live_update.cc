@@ -66,7 +66,7 @@ Result<LiveUpdate> live_update(const std::string& kernel_socket, const std::stri
   }
   // The kernel answers a moment before its drivers have their first interrupt.
   for (uint64_t end = monotonic_ns() + kFirstWorkPatienceNs; !update.after.working() && monotonic_ns() < end;) {
-    if (update.after.status.engines.empty()) break;
+    if (!update.after.drives_devices()) break;
     pause_ms(2);
     auto again = take_snapshot(kernel_socket);
     if (!again) {

@@ -5,29 +5,46 @@
 namespace causeway::cli {
 namespace {
 
-constexpr std::string_view kCorrupt = "corrupt";
+using hw::control::Fault;
 
 constexpr SabotageMode kModes[] = {
-    {"skip-preserve", "the driver does not preserve the rings its device works with",
+    {"skip-preserve", "stream", "the driver does not preserve the rings its device works with",
      "the next kernel cannot adopt the device"},
-    {"early-free", "buffers are freed while the device still writes to them",
+    {"early-free", "stream", "buffers are freed while the device still writes to them",
      "memory in use by somebody else is overwritten"},
-    {"short-preserve", "of a 20 KiB allocation only 5 pages are preserved, not the block of 8",
+    {"short-preserve", "stream", "of a 20 KiB allocation only 5 pages are preserved, not the block of 8",
      "the rest of the block is not the driver's any more"},
-    {"wrong-refcount", "an unsplit block is restored with every page counted, as if it were split",
+    {"wrong-refcount", "stream", "an unsplit block is restored with every page counted, as if it were split",
      "the page allocator finds pages in a bad state when they are freed"},
-    {"stop-device", "the new driver resets the device instead of adopting it",
+    {"stop-device", "stream", "the new driver resets the device instead of adopting it",
      "the stream starts anew and records are lost"},
-    {"corrupt", "the machine flips one byte of a record on its way to memory", "one record is damaged"},
+    {"corrupt", "stream", "the machine flips one byte of a record on its way to memory", "one record is damaged",
+     Fault::kCorruptByte},
+    {"skip-preserve", "nvme", "the driver does not preserve the queues its controller works with",
+     "the next kernel cannot adopt the controller"},
+    {"early-free", "nvme", "data buffers are freed while commands on them are in flight",
+     "memory in use by somebody else is overwritten"},
+    {"stop-device", "nvme", "the new driver resets the controller instead of adopting it",
+     "commands in flight are lost"},
+    {"drop-in-flight", "nvme", "the new driver forgets the commands that were in flight",
+     "their completions are nobody's, and they count as lost"},
+    {"replay-in-flight", "nvme", "the new driver submits the commands in flight once more",
+     "they complete twice"},
+    {"corrupt", "nvme", "the machine flips one byte of a block that is read", "one block is damaged",
+     Fault::kNvmeCorruptData},
+    {"lose-completion", "nvme", "the controller carries out a command and never says so", "one command is lost",
+     Fault::kNvmeLoseCompletion},
+    {"repeat-completion", "nvme", "the controller completes a command twice", "one completion too many",
+     Fault::kNvmeRepeatCompletion},
 };
 
 }  // namespace
 
 std::span<const SabotageMode> sabotage_modes() { return kModes; }
 
-const SabotageMode* find_sabotage(std::string_view name) {
+const SabotageMode* find_sabotage(std::string_view workload, std::string_view name) {
   for (const SabotageMode& mode : kModes) {
-    if (name == mode.name) return &mode;
+    if (workload == mode.workload && name == mode.name) return &mode;
   }
   return nullptr;
 }
@@ -35,10 +52,10 @@ const SabotageMode* find_sabotage(std::string_view name) {
 std::string sabotage_help() {
   std::string text = "what --sabotage MODE breaks; the demo must then exit 1 and name what it saw:\n";
   for (const SabotageMode& mode : kModes)
-    text += fmt::format("  {:<15} {};\n  {:<15} {}\n", mode.name, mode.breaks, "", mode.effect);
+    text += fmt::format("  {:<7} {:<17} {};\n  {:<25} {}\n", mode.workload, mode.name, mode.breaks, "", mode.effect);
   return text;
 }
 
-bool done_by_machine(const SabotageMode& mode) { return mode.name == kCorrupt; }
+bool done_by_machine(const SabotageMode& mode) { return mode.fault != Fault{}; }
 
 }  // namespace causeway::cli

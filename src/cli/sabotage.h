@@ -5,20 +5,23 @@
 #include <string>
 #include <string_view>
 
+#include "hw/control.h"
+
 namespace causeway::cli {
 
 struct SabotageMode {
   const char* name;
+  const char* workload;  // of which demo
   const char* breaks;  // what is done wrong
   const char* effect;  // what a user should see
+  hw::control::Fault fault{};  // done by the machine; else by the kernel, which finds the name on its command line
 };
 
 std::span<const SabotageMode> sabotage_modes();
-// Null: no such mode.
-const SabotageMode* find_sabotage(std::string_view name);
+// Null: this workload has no such mode.
+const SabotageMode* find_sabotage(std::string_view workload, std::string_view name);
 // The text of `--sabotage help`.
 std::string sabotage_help();
-// `corrupt` is done by the machine; all others by the kernel, which finds them on its command line.
 bool done_by_machine(const SabotageMode& mode);
 
 }  // namespace causeway::cli

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
@@ -17,11 +16,12 @@ using drivers::DmaEngineStats;
 using Lines = std::vector<std::pair<std::string, std::string>>;
 
 constexpr std::string_view kEnginePrefix = "dma.";
+constexpr std::string_view kNvmePrefix = "nvme.";
 
 // "dma.00:01.0.records" -> {"00:01.0", "records"}; two empty strings for any other line.
-std::pair<std::string_view, std::string_view> split_engine_line(std::string_view name) {
-  if (!name.starts_with(kEnginePrefix)) return {};
-  name.remove_prefix(kEnginePrefix.size());
+std::pair<std::string_view, std::string_view> split_device_line(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with(prefix)) return {};
+  name.remove_prefix(prefix.size());
   if (name.size() < 9 || name[2] != ':' || name[5] != '.' || name[7] != '.') return {};
   return {name.substr(0, 7), name.substr(8)};
 }
@@ -37,23 +37,6 @@ bool is_number(std::string_view text) {
          (text.size() == 1 || text[0] != '0');
 }
 
-using Setter = void (*)(DmaEngineStats&, uint64_t);
-const std::map<std::string_view, Setter>& engine_fields() {
-#define CW_FIELD(name) {#name, [](DmaEngineStats& s, uint64_t v) { s.name = static_cast<decltype(s.name)>(v); }}
-  static const std::map<std::string_view, Setter> fields{
-      CW_FIELD(adopted),           CW_FIELD(records),           CW_FIELD(bytes),
-      CW_FIELD(lost),              CW_FIELD(replayed),          CW_FIELD(corrupted),
-      CW_FIELD(refused),           CW_FIELD(work_done),         CW_FIELD(work_failed),
-      CW_FIELD(device_completed),  CW_FIELD(device_dropped),    CW_FIELD(device_refused),
-      CW_FIELD(device_starved_ns), CW_FIELD(device_max_gap_ns), CW_FIELD(device_max_late_ns),
-      CW_FIELD(device_epoch),      CW_FIELD(expected_epoch),    CW_FIELD(blackout_ns),
-      CW_FIELD(completed_before),  CW_FIELD(completed_during),  CW_FIELD(completed_after),
-      CW_FIELD(first_work_ns),     CW_FIELD(recycled),
-  };
-#undef CW_FIELD
-  return fields;
-}
-
 kernel::BootKind parse_boot_kind(std::string_view name) {
   using kernel::BootKind;
   for (BootKind kind : {BootKind::kCold, BootKind::kKexec, BootKind::kTakeover, BootKind::kColdAfterDamage}) {
@@ -62,17 +45,32 @@ kernel::BootKind parse_boot_kind(std::string_view name) {
   return BootKind::kCold;
 }
 
-void parse_engines(const Lines& lines, kernel::KernelStatus* status) {
+template <typename Stats>
+void parse_devices(const Lines& lines, std::string_view prefix, std::vector<std::pair<std::string, Stats>>& devices) {
   for (const auto& [name, value] : lines) {
-    auto [bdf, field] = split_engine_line(name);
+    auto [bdf, field] = split_device_line(name, prefix);
     if (bdf.empty()) continue;
-    auto engine = std::find_if(status->engines.begin(), status->engines.end(),
+    auto device = std::find_if(devices.begin(), devices.end(),
                                [wanted = bdf](const auto& entry) { return entry.first == wanted; });
-    if (engine == status->engines.end())
-      engine = status->engines.insert(engine, {std::string(bdf), DmaEngineStats{}});
-    if (auto setter = engine_fields().find(field); setter != engine_fields().end())
-      setter->second(engine->second, to_number(value));
+    if (device == devices.end()) device = devices.insert(device, {std::string(bdf), Stats{}});
+    for_each_field(device->second, [&, wanted = field]<typename Field>(const char* known, Field& place) {
+      if (wanted == known) place = static_cast<Field>(to_number(value));
+    });
   }
+}
+
+// The line as a field of its device, which is an element of `devices`; false: another line.
+bool add_device_line(std::string_view name, std::string_view prefix, nlohmann::json value, nlohmann::json& devices) {
+  auto [bdf, field] = split_device_line(name, prefix);
+  if (bdf.empty()) return false;
+  auto device = std::find_if(devices.begin(), devices.end(),
+                             [wanted = bdf](const auto& entry) { return entry["bdf"] == wanted; });
+  if (device == devices.end()) {
+    devices.push_back({{"bdf", bdf}});
+    device = std::prev(devices.end());
+  }
+  (*device)[std::string(field)] = std::move(value);
+  return true;
 }
 
 }  // namespace
@@ -115,7 +113,9 @@ Snapshot parse_snapshot(const server::Reply& reply) {
   status.dma.restored = reply.number("dma.restored");
   status.dma.leaked = reply.number("dma.leaked");
   status.dma.leaked_pages = reply.number("dma.leaked_pages");
-  parse_engines(reply.lines, &status);
+  status.dma.debug_errors = reply.number("dma.debug_errors");
+  parse_devices(reply.lines, kEnginePrefix, status.engines);
+  parse_devices(reply.lines, kNvmePrefix, status.nvmes);
 
   status.luo.enabled = reply.number("luo.enabled") != 0;
   status.luo.liveupdate_num = reply.number("luo.liveupdate_num");
@@ -176,9 +176,9 @@ drivers::DmaEngineStats Snapshot::total() const {
 }
 
 bool Snapshot::working() const {
-  return !status.engines.empty() &&
-         std::all_of(status.engines.begin(), status.engines.end(),
-                     [](const auto& entry) { return entry.second.first_work_ns != 0; });
+  auto has_worked = [](const auto& entry) { return entry.second.first_work_ns != 0; };
+  return drives_devices() && std::all_of(status.engines.begin(), status.engines.end(), has_worked) &&
+         std::all_of(status.nvmes.begin(), status.nvmes.end(), has_worked);
 }
 
 uint64_t Snapshot::unrestored_pages() const {
@@ -189,6 +189,7 @@ uint64_t Snapshot::unrestored_pages() const {
 nlohmann::json status_json(const server::Reply& reply) {
   nlohmann::json root = nlohmann::json::object();
   root["engines"] = nlohmann::json::array();
+  root["nvmes"] = nlohmann::json::array();
   root["driver_errors"] = reply.all("driver_error");
   root["problems"] = reply.all("problem");
   auto to_json = [](const std::string& name, const std::string& value) {
@@ -197,17 +198,8 @@ nlohmann::json status_json(const server::Reply& reply) {
   };
   for (const auto& [name, value] : reply.lines) {
     if (name == "ok" || name == "driver_error" || name == "problem") continue;
-    if (auto [bdf, field] = split_engine_line(name); !bdf.empty()) {
-      auto& engines = root["engines"];
-      auto engine = std::find_if(engines.begin(), engines.end(),
-                                 [wanted = bdf](const auto& entry) { return entry["bdf"] == wanted; });
-      if (engine == engines.end()) {
-        engines.push_back({{"bdf", bdf}});
-        engine = std::prev(engines.end());
-      }
-      (*engine)[std::string(field)] = to_json(name, value);
-      continue;
-    }
+    if (add_device_line(name, kEnginePrefix, to_json(name, value), root["engines"])) continue;
+    if (add_device_line(name, kNvmePrefix, to_json(name, value), root["nvmes"])) continue;
     nlohmann::json* place = &root;
     size_t start = 0;
     for (size_t dot; (dot = name.find('.', start)) != std::string::npos; start = dot + 1)

@@ -23,7 +23,8 @@ struct Snapshot {
 
   // All engines together: sums of what is counted, the worst of what is measured.
   drivers::DmaEngineStats total() const;
-  // Every engine has consumed something since this kernel booted; false without engines.
+  bool drives_devices() const { return !status.engines.empty() || !status.nvmes.empty(); }
+  // Every device's driver has consumed something since this kernel booted; false without devices.
   bool working() const;
   // Pages that no kernel will ever use again.
   uint64_t leaked_pages() const { return status.dma.leaked_pages + status.pages.leaked_pages; }
@@ -37,7 +38,7 @@ Snapshot parse_snapshot(const server::Reply& reply);
 // Asks the kernel. Errors: those of server::ask(); EPROTO: it answers with an error.
 Result<Snapshot> take_snapshot(const std::string& kernel_socket, unsigned timeout_ms = 10000);
 
-// The lines of a status reply as one object: dots nest, engines become the array "engines", repeated
+// The lines of a status reply as one object: dots nest, devices become the arrays "engines" and "nvmes", repeated
 // lines become arrays, and what is a number becomes one.
 nlohmann::json status_json(const server::Reply& reply);
 

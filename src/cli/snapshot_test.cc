@@ -29,15 +29,14 @@ kernel::KernelStatus distinct_status() {
   set(status.pages.bad_pages), set(status.pages.leaked_pages);
   status.pages.tainted = true;
   set(status.dma.allocations), set(status.dma.preserved), set(status.dma.restored), set(status.dma.leaked);
-  set(status.dma.leaked_pages), set(status.pressure_rounds), set(status.pressure_damaged);
+  set(status.dma.leaked_pages), set(status.dma.debug_errors), set(status.pressure_rounds), set(status.pressure_damaged);
   for (const char* bdf : {"00:01.0", "00:1f.7"}) {
+    auto set_field = [&](const char*, auto& field) { set(field); };
     drivers::DmaEngineStats e;
-    e.adopted = true;
-    set(e.records), set(e.bytes), set(e.lost), set(e.replayed), set(e.corrupted), set(e.refused);
-    set(e.work_done), set(e.work_failed), set(e.device_completed), set(e.device_dropped);
-    set(e.device_refused), set(e.device_starved_ns), set(e.device_max_gap_ns), set(e.device_max_late_ns);
-    set(e.device_epoch), set(e.expected_epoch), set(e.blackout_ns), set(e.completed_before);
-    set(e.completed_during), set(e.completed_after), set(e.first_work_ns), set(e.recycled);
+    for_each_field(e, set_field);
+    drivers::nvme::NvmeStats n;
+    for_each_field(n, set_field);
+    status.nvmes.emplace_back(bdf, n);
     status.engines.emplace_back(bdf, e);
   }
   status.driver_errors = {"00:02.0: one", "00:03.0: two = 2"};

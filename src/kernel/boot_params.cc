@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 
+#include "dma/swiotlb/swiotlb.h"
 #include "kernel/version.h"
 
 namespace causeway::kernel {
@@ -25,12 +26,49 @@ bool parse_switch(std::string_view text, bool* value) {
   return true;
 }
 
+// Linux's swiotlb=, in slots; 0 slots are none.
+bool set_swiotlb(BootParams& params, std::string_view text) {
+  dma::Config& dma = params.dma;
+  if (text == "off") return dma.swiotlb_size = 0, true;
+  uint64_t slots = 0;
+  for (unsigned field = 0; !text.empty(); ++field) {
+    std::string_view word = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+    if (word == "force") {
+      dma.swiotlb_force = true;
+    } else if (field == 0) {
+      if (!parse_number(word, &slots) || slots > GiB(1) / dma::kSlotSize) return false;
+      dma.swiotlb_size = slots * dma::kSlotSize;
+    } else if (field != 1 || !parse_number(word, &dma.swiotlb_areas) || !std::has_single_bit(dma.swiotlb_areas)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// What each driver is to do wrong; most can do what is asked in their own way.
 bool set_sabotage(BootParams& params, std::string_view mode) {
-  using drivers::Sabotage;
-  if (mode == "skip-preserve") params.dma_engine.sabotage = Sabotage::kSkipPreserve;
-  else if (mode == "early-free") params.dma_engine.sabotage = Sabotage::kEarlyFree;
-  else if (mode == "stop-device") params.dma_engine.sabotage = Sabotage::kStopDevice;
-  else if (mode == "short-preserve") params.dma_faults.short_preserve = true;
+  using Engine = drivers::Sabotage;
+  using Disk = drivers::nvme::Sabotage;
+  struct Mode {
+    std::string_view name;
+    Engine engine;
+    Disk disk;
+  };
+  static constexpr Mode kModes[] = {
+      {"skip-preserve", Engine::kSkipPreserve, Disk::kSkipPreserve},
+      {"early-free", Engine::kEarlyFree, Disk::kEarlyFree},
+      {"stop-device", Engine::kStopDevice, Disk::kStopDevice},
+      {"drop-in-flight", Engine::kNone, Disk::kDropInFlight},
+      {"replay-in-flight", Engine::kNone, Disk::kReplayInFlight},
+  };
+  for (const Mode& known : kModes) {
+    if (known.name != mode) continue;
+    params.dma_engine.sabotage = known.engine;
+    params.nvme.sabotage = known.disk;
+    return true;
+  }
+  if (mode == "short-preserve") params.dma_faults.short_preserve = true;
   else if (mode == "wrong-refcount") params.dma_faults.restore_split = true;
   else return false;
   return true;
@@ -53,6 +91,10 @@ const std::map<std::string_view, Setter>& setters() {
        }},
       {"liveupdate", [](BootParams& p, std::string_view v) { return parse_switch(v, &p.liveupdate); }},
       {"check_pages", [](BootParams& p, std::string_view v) { return parse_switch(v, &p.check_pages); }},
+      {"swiotlb", set_swiotlb},
+      {"coherent_pool",
+       [](BootParams& p, std::string_view v) { return parse_number(v, &p.dma.atomic_pool_size); }},
+      {"dma_debug", [](BootParams& p, std::string_view v) { return parse_switch(v, &p.dma.debug); }},
       {"memory_pressure",
        [](BootParams& p, std::string_view v) { return parse_number(v, &p.memory_pressure_pages); }},
       {"ballast", [](BootParams& p, std::string_view v) { return parse_number(v, &p.ballast); }},
@@ -86,6 +128,21 @@ const std::map<std::string_view, Setter>& setters() {
        }},
       {"dma_engine.recycle",
        [](BootParams& p, std::string_view v) { return parse_number(v, &p.dma_engine.recycle); }},
+      {"nvme.file", [](BootParams& p, std::string_view v) { return parse_number(v, &p.nvme.file_bytes); }},
+      {"nvme.depth",
+       [](BootParams& p, std::string_view v) {
+         return parse_number(v, &p.nvme.queue_depth) && p.nvme.queue_depth >= 1 && p.nvme.queue_depth <= 128;
+       }},
+      {"nvme.queues",
+       [](BootParams& p, std::string_view v) {
+         return parse_number(v, &p.nvme.queues) && p.nvme.queues >= 1 && p.nvme.queues <= 8;
+       }},
+      {"nvme.io",
+       [](BootParams& p, std::string_view v) {
+         return parse_number(v, &p.nvme.io_size) && p.nvme.io_size != 0 && p.nvme.io_size % kPageSize == 0;
+       }},
+      {"nvme.sgl", [](BootParams& p, std::string_view v) { return parse_switch(v, &p.nvme.sgl); }},
+      {"nvme.poll", [](BootParams& p, std::string_view v) { return parse_switch(v, &p.nvme.poll); }},
       {"sabotage", set_sabotage},
   };
   return map;

@@ -7,6 +7,9 @@
 //   kho_format=v4|typed         format of the outgoing handover
 //   liveupdate=on|off           /dev/liveupdate (default on)
 //   check_pages=on|off          the page allocator's checks at alloc and free
+//   swiotlb=SLOTS[,AREAS][,force] | off   bounce buffers, of 2 KiB each
+//   coherent_pool=BYTES         size of each atomic pool at first
+//   dma_debug=on|off            watch drivers' use of the DMA API (default off)
 //   memory_pressure=N           pages that the memory pressure thread holds (0: none)
 //   ballast=N                   DMA allocations of 4 KiB that are preserved too (benchmarks)
 //   dma_engine.ring=N           stream buffers (power of two)
@@ -15,7 +18,14 @@
 //   dma_engine.overrun=drop|hold  what the device does when no buffer is posted
 //   dma_engine.width=32|40|64   bits of DMA address
 //   dma_engine.recycle=N        buffers exchanged after a live update
-//   sabotage=MODE               skip-preserve, early-free, short-preserve, wrong-refcount, stop-device
+//   nvme.file=BYTES             a file is written to the namespace and read back, for ever; it overwrites what is there
+//   nvme.depth=N                commands in flight in each queue
+//   nvme.queues=N               queue pairs
+//   nvme.io=BYTES               size of the workload's commands
+//   nvme.sgl=on|off             scatter-gather lists where they pay
+//   nvme.poll=on|off            no interrupts
+//   sabotage=MODE               skip-preserve, early-free, short-preserve, wrong-refcount, stop-device, drop-in-flight,
+//                               replay-in-flight
 #pragma once
 
 #include <string>
@@ -24,6 +34,7 @@
 #include "base/result.h"
 #include "dma/dma.h"
 #include "drivers/dma_engine.h"
+#include "drivers/nvme/nvme.h"
 #include "kho/kho.h"
 
 namespace causeway::kernel {
@@ -34,7 +45,9 @@ struct BootParams {
   bool check_pages = true;
   uint64_t memory_pressure_pages = 2048;
   uint64_t ballast = 0;
+  dma::Config dma{.atomic_pools_grow = true};
   drivers::DmaEngineOptions dma_engine;
+  drivers::nvme::NvmeOptions nvme;
   dma::LiveUpdateFaults dma_faults;
   std::string command_line;  // as given: the next kernel gets the same
 };

@@ -35,6 +35,26 @@ TEST(BootParams, EveryWordIsUnderstood) {
   EXPECT_EQ(params->dma_engine.sabotage, drivers::Sabotage::kStopDevice);
 }
 
+TEST(BootParams, WordsOfTheDmaLayerAndTheDisk) {
+  auto params = parse_command_line(
+      "swiotlb=1024,4,force coherent_pool=262144 dma_debug=on nvme.file=1048576 nvme.depth=7 nvme.queues=2 nvme.io=8192 "
+      "nvme.sgl=off nvme.poll=on sabotage=drop-in-flight");
+  ASSERT_TRUE(params);
+  EXPECT_EQ(params->dma.swiotlb_size, MiB(2));
+  EXPECT_EQ(params->dma.swiotlb_areas, 4u);
+  EXPECT_TRUE(params->dma.swiotlb_force);
+  EXPECT_EQ(params->dma.atomic_pool_size, KiB(256));
+  EXPECT_TRUE(params->dma.debug);
+  EXPECT_EQ(params->nvme.file_bytes, MiB(1));
+  EXPECT_EQ(params->nvme.queue_depth, 7u);
+  EXPECT_EQ(params->nvme.queues, 2u);
+  EXPECT_EQ(params->nvme.io_size, KiB(8));
+  EXPECT_FALSE(params->nvme.sgl);
+  EXPECT_TRUE(params->nvme.poll);
+  EXPECT_EQ(params->nvme.sabotage, drivers::nvme::Sabotage::kDropInFlight);
+  EXPECT_EQ(parse_command_line("swiotlb=off")->dma.swiotlb_size, 0u);
+}
+
 TEST(BootParams, SabotageOfTheDmaLayerGoesThere) {
   EXPECT_TRUE(parse_command_line("sabotage=short-preserve")->dma_faults.short_preserve);
   EXPECT_TRUE(parse_command_line("sabotage=wrong-refcount")->dma_faults.restore_split);
@@ -57,7 +77,8 @@ INSTANTIATE_TEST_SUITE_P(Words, BadCommandLine,
                                          "memory_pressure=many", "ballast=", "ballast=1x", "dma_engine.ring=48",
                                          "dma_engine.ring=131072", "dma_engine.buffer=16", "dma_engine.rate=0",
                                          "dma_engine.overrun=maybe", "dma_engine.width=36", "sabotage=sink",
-                                         "unknown=1"));
+                                         "unknown=1", "swiotlb=many", "swiotlb=512,3", "swiotlb=512,2,maybe", "nvme.depth=0",
+                                         "nvme.depth=129", "nvme.queues=9", "nvme.io=1000", "nvme.poll=2"));
 
 }  // namespace
 }  // namespace causeway::kernel

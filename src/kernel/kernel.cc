@@ -77,11 +77,11 @@ struct Kernel::State {
   std::unique_ptr<dma::Dma> dma;
   std::optional<dma::Device> pool_device;
   std::optional<drivers::AllocationPool> pool;
-  struct Engine {
+  struct Driven {
     Bdf bdf;
-    std::unique_ptr<drivers::DmaEngine> driver;
+    std::unique_ptr<drivers::Driver> driver;
   };
-  std::vector<Engine> engines;
+  std::vector<Driven> driven;
   std::optional<MemoryPressure> pressure;
   sync::Thread self_test_thread;
 };
@@ -139,7 +139,10 @@ Status Kernel::State::read_handover(mm::BootMemory& boot) {
 // In a KHO boot a device may go on only if its driver handed it over.
 void Kernel::State::quiesce_unclaimed_devices() {
   for (platform::PciFunction& function : platform->pci().scan()) {
-    if (!function.bus_master() || kho->retrieve_subtree(drivers::DmaEngine::subtree_name(function.bdf()))) continue;
+    if (!function.bus_master()) continue;
+    std::string subtree = drivers::nvme::Nvme::matches(function) ? drivers::nvme::Nvme::subtree_name(function.bdf())
+                                                           : drivers::DmaEngine::subtree_name(function.bdf());
+    if (kho->retrieve_subtree(subtree)) continue;
     function.set_bus_master(false);
     log::warn("kernel", "{} was running and was not handed over: taken off the bus", function.bdf());
   }
@@ -164,7 +167,7 @@ Status Kernel::State::build_memory() {
   CW_TRY(kho->init(*allocator, *vmalloc));
   client_memory = std::make_unique<memfd::ClientMemory>(*platform, *allocator, *kho);
   CW_TRY(start_luo());
-  dma = CW_TRY(dma::Dma::create(*allocator, *vmalloc, *kho));
+  dma = CW_TRY(dma::Dma::create(*allocator, *vmalloc, *kho, params.dma));
   dma->set_faults(params.dma_faults);
   return {};
 }
@@ -198,14 +201,18 @@ Status Kernel::State::start_drivers() {
   std::vector<platform::PciFunction> functions = platform->pci().scan();
   std::stable_partition(functions.begin(), functions.end(), [](const auto& f) { return f.bus_master(); });
   for (platform::PciFunction& function : functions) {
-    if (!drivers::DmaEngine::matches(function)) continue;
+    auto probed = [&](auto driver) {
+      if (driver) {
+        driven.push_back({function.bdf(), std::move(*driver)});
+      } else {
+        driver_failed(function.bdf(), driver.error());
+      }
+    };
     drivers::DriverContext context{*platform, *dma, *kho};
-    auto driver = drivers::DmaEngine::probe(context, function, params.dma_engine);
-    if (driver) {
-      engines.push_back({function.bdf(), std::move(*driver)});
-    } else {
-      driver_failed(function.bdf(), driver.error());
-    }
+    if (drivers::DmaEngine::matches(function))
+      probed(drivers::DmaEngine::probe(context, function, params.dma_engine));
+    else if (drivers::nvme::Nvme::matches(function))
+      probed(drivers::nvme::Nvme::probe(context, function, params.nvme));
   }
   platform->interrupts().start();
   CW_POINT("kernel.boot.after_probe");
@@ -213,9 +220,9 @@ Status Kernel::State::start_drivers() {
   // An adopted device's records are waiting: consume first, preserve afterwards. One set up by this
   // kernel may not write before its memory is preserved and the handover published.
   auto start = [&](bool adopted) {
-    for (Engine& engine : engines) {
-      if (engine.driver->adopted() != adopted) continue;
-      if (Status started = engine.driver->start(); !started) driver_failed(engine.bdf, started.error());
+    for (Driven& device : driven) {
+      if (device.driver->adopted() != adopted) continue;
+      if (Status started = device.driver->start(); !started) driver_failed(device.bdf, started.error());
     }
   };
   start(true);
@@ -230,14 +237,22 @@ Status Kernel::State::start_drivers() {
 }
 
 Status Kernel::State::hand_over() {
-  for (Engine& engine : engines)
-    if (Status preserved = engine.driver->preserve(); !preserved) driver_failed(engine.bdf, preserved.error());
+  for (Driven& device : driven) {
+    Status preserved = device.driver->preserve();
+    if (preserved) continue;
+    if (preserved.error().code == Errno{EOPNOTSUPP}) {
+      log::info("kernel", "{} cannot be handed over and stops at a live update: {}", device.bdf,
+                preserved.error().message);
+    } else {
+      driver_failed(device.bdf, preserved.error());
+    }
+  }
   if (pool->size() != 0) CW_TRY(pool->preserve());
   CW_POINT("kernel.boot.before_commit");
   CW_TRY(publish(hw::HandoverKind::kStanding));
   commit_ns = monotonic_ns() - boot_began_ns;
   CW_POINT("kernel.boot.after_commit");
-  for (Engine& engine : engines) engine.driver->handover_committed();
+  for (Driven& device : driven) device.driver->handover_committed();
   pool->handover_committed();
   return {};
 }
@@ -254,10 +269,10 @@ void Kernel::State::start_threads() {
 
 void Kernel::State::self_test(sync::StopToken stop) {
   do {
-    for (Engine& engine : engines) {
-      Status tested = engine.driver->self_test();
+    for (Driven& device : driven) {
+      Status tested = device.driver->self_test();
       if (!tested && tested.error().code != Errno{EBUSY})
-        log::error("kernel", "{}: self test: {}", engine.bdf, to_string(tested.error()));
+        log::error("kernel", "{}: self test: {}", device.bdf, to_string(tested.error()));
     }
   } while (sync::sleep_unless_stopped(stop, kSelfTestPeriod));
 }
@@ -270,7 +285,7 @@ Status Kernel::freeze() {
   CW_POINT("kernel.freeze.after_serialize");
   s.self_test_thread.request_stop();
   s.self_test_thread.join();
-  for (State::Engine& engine : s.engines) engine.driver->freeze();
+  for (State::Driven& device : s.driven) device.driver->freeze();
   CW_POINT("kernel.freeze.before_publish");
   Status published = s.publish(hw::HandoverKind::kOrderly);
   if (!published) thaw();
@@ -283,8 +298,13 @@ void Kernel::thaw() {
   s.luo->undo_serialize();
   if (Status published = s.publish(hw::HandoverKind::kStanding); !published)
     log::error("kernel", "the standing handover is not published: {}", to_string(published.error()));
-  for (State::Engine& engine : s.engines) engine.driver->thaw();
+  for (State::Driven& device : s.driven) device.driver->thaw();
   s.start_threads();
+}
+
+Status Kernel::drain() {
+  for (State::Driven& device : state_->driven) CW_TRY(device.driver->drain());
+  return {};
 }
 
 void Kernel::shutdown() {
@@ -292,8 +312,8 @@ void Kernel::shutdown() {
   s.self_test_thread.request_stop();
   s.self_test_thread.join();
   if (s.pressure) s.pressure->stop();
-  for (State::Engine& engine : s.engines) engine.driver->shutdown();
-  s.engines.clear();
+  for (State::Driven& device : s.driven) device.driver->shutdown();
+  s.driven.clear();
   s.platform->mailbox().erase();
 }
 
@@ -310,8 +330,13 @@ KernelStatus Kernel::status() const {
   status.pages = s.allocator->stats();
   status.dma = s.dma->stats();
   status.luo = s.luo->stats();
-  for (const State::Engine& engine : s.engines)
-    status.engines.emplace_back(fmt::format("{}", engine.bdf), engine.driver->stats());
+  for (const State::Driven& device : s.driven) {
+    std::string bdf = fmt::format("{}", device.bdf);
+    if (auto* engine = dynamic_cast<const drivers::DmaEngine*>(device.driver.get()))
+      status.engines.emplace_back(bdf, engine->stats());
+    else if (auto* nvme = dynamic_cast<const drivers::nvme::Nvme*>(device.driver.get()))
+      status.nvmes.emplace_back(bdf, nvme->stats());
+  }
   status.driver_errors = s.driver_errors;
   if (s.pressure) {
     status.pressure_rounds = s.pressure->rounds();
@@ -328,6 +353,8 @@ KernelStatus Kernel::status() const {
   problem(!status.luo.refusal.empty(), fmt::format("sessions were handed over and cannot be read: {}", status.luo.refusal));
   problem(status.dma.leaked != 0, fmt::format("{} DMA allocations could not be restored and are leaked",
                                               status.dma.leaked));
+  problem(status.dma.debug_errors != 0,
+          fmt::format("dma-debug: {} misuses of the DMA API by drivers", status.dma.debug_errors));
   problem(status.pressure_damaged != 0,
           fmt::format("{} blocks of allocated memory were written to by somebody else", status.pressure_damaged));
   return status;

@@ -24,6 +24,7 @@
 #include "base/unique_fd.h"
 #include "dma/dma.h"
 #include "drivers/dma_engine.h"
+#include "drivers/nvme/nvme.h"
 #include "kernel/boot_params.h"
 #include "kho/kho.h"
 #include "luo/orchestrator.h"
@@ -55,6 +56,7 @@ struct KernelStatus {
   dma::DmaStats dma;
   luo::Stats luo;
   std::vector<std::pair<std::string, drivers::DmaEngineStats>> engines;  // by BDF
+  std::vector<std::pair<std::string, drivers::nvme::NvmeStats>> nvmes;
   std::vector<std::string> driver_errors;  // devices that could not be driven, with the reason
   uint64_t pressure_rounds = 0;      // memory pressure: blocks taken, filled, checked and given back
   uint64_t pressure_damaged = 0;     // of them, found written to by somebody else
@@ -72,6 +74,8 @@ class Kernel {
   Status freeze();
   // The jump did not happen: goes on as before.
   void thaw();
+  // Ends what drivers do of their own accord, and waits until nothing of it is in flight. ETIMEDOUT.
+  Status drain();
   // Orderly end without a successor: devices stop, memory is freed, the mailbox is erased.
   void shutdown();
 

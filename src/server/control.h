@@ -14,6 +14,7 @@
 //                          update is refused. --point arms a named point in the next kernel
 //   devices                the paths that client programs are served: device= and ioctl_type= lines
 //   points                 named points of this build, one `point=NAME` line each
+//   drain                  ends the drivers' own workloads: ok=1 when none of their commands is in flight
 //   shutdown               orderly end of the kernel (not of the machine)
 //
 // After `kexec` the next kernel answers on the same socket: the listening descriptor survives execve(), so

@@ -112,6 +112,13 @@ ControlServer::Next ControlServer::serve(int connection) {
     Lines lines{{"ok", "1"}};
     for (const point::Point* point : point::list()) lines.emplace_back("point", point->name);
     send_lines(connection, lines);
+  } else if (verb == "drain") {
+    Status drained = kernel_.drain();
+    if (drained) {
+      send_lines(connection, {{"ok", "1"}});
+    } else {
+      send_error(connection, drained.error(), "work is still under way");
+    }
   } else if (verb == "shutdown") {
     send_lines(connection, {{"ok", "1"}});
     return Next::kEnd;

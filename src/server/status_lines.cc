@@ -35,30 +35,9 @@ void write_kho(Writer out, const kho::KhoStats& kho) {
   out.number("tree_pages", kho.tree_pages);
 }
 
-void write_engine(Writer out, const drivers::DmaEngineStats& engine) {
-  out.number("adopted", engine.adopted);
-  out.number("records", engine.records);
-  out.number("bytes", engine.bytes);
-  out.number("lost", engine.lost);
-  out.number("replayed", engine.replayed);
-  out.number("corrupted", engine.corrupted);
-  out.number("refused", engine.refused);
-  out.number("work_done", engine.work_done);
-  out.number("work_failed", engine.work_failed);
-  out.number("device_completed", engine.device_completed);
-  out.number("device_dropped", engine.device_dropped);
-  out.number("device_refused", engine.device_refused);
-  out.number("device_starved_ns", engine.device_starved_ns);
-  out.number("device_max_gap_ns", engine.device_max_gap_ns);
-  out.number("device_max_late_ns", engine.device_max_late_ns);
-  out.number("device_epoch", engine.device_epoch);
-  out.number("expected_epoch", engine.expected_epoch);
-  out.number("blackout_ns", engine.blackout_ns);
-  out.number("completed_before", engine.completed_before);
-  out.number("completed_during", engine.completed_during);
-  out.number("completed_after", engine.completed_after);
-  out.number("first_work_ns", engine.first_work_ns);
-  out.number("recycled", engine.recycled);
+template <typename Stats>
+void write_fields(Writer out, const Stats& stats) {
+  for_each_field(stats, [&](const char* name, auto value) { out.number(name, static_cast<uint64_t>(value)); });
 }
 
 }  // namespace
@@ -90,7 +69,9 @@ Lines status_lines(const kernel::KernelStatus& status) {
   dma_out.number("restored", status.dma.restored);
   dma_out.number("leaked", status.dma.leaked);
   dma_out.number("leaked_pages", status.dma.leaked_pages);
-  for (const auto& [bdf, engine] : status.engines) write_engine(Writer(lines, "dma." + bdf + "."), engine);
+  dma_out.number("debug_errors", status.dma.debug_errors);
+  for (const auto& [bdf, engine] : status.engines) write_fields(Writer(lines, "dma." + bdf + "."), engine);
+  for (const auto& [bdf, nvme] : status.nvmes) write_fields(Writer(lines, "nvme." + bdf + "."), nvme);
   Writer luo_out(lines, "luo.");
   luo_out.number("enabled", status.luo.enabled);
   luo_out.number("liveupdate_num", status.luo.liveupdate_num);

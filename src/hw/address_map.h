@@ -6,6 +6,7 @@
 //                        | hole                        |
 //   kEcamBase            +-----------------------------+  0xb000_0000: PCI configuration space, bus 0
 //   kBarBase             +-----------------------------+  0xe000_0000: BAR window
+//   kIommuBase           +-----------------------------+  0xfed9_0000: registers of IOMMUs
 //   kMsiBase             +-----------------------------+  0xfee0_0000: a write here is an interrupt
 //   kHighRamBase         +-----------------------------+  4 GiB
 //                        | boot RAM, high part         |
@@ -25,6 +26,9 @@ inline constexpr PhysAddr kEcamBase{0xb000'0000};
 inline constexpr uint64_t kEcamSize = MiB(1);  // one bus: 32 devices x 8 functions x 4 KiB
 inline constexpr PhysAddr kBarBase{0xe000'0000};
 inline constexpr uint64_t kBarWindowSize = MiB(16);
+inline constexpr PhysAddr kIommuBase{0xfed9'0000};
+inline constexpr unsigned kMaxIommus = 8;
+inline constexpr uint64_t kIommuWindowSize = kMaxIommus * kPageSize;  // a page of registers each
 inline constexpr PhysAddr kMsiBase{0xfee0'0000};
 inline constexpr uint64_t kMsiSize = MiB(1);
 inline constexpr PhysAddr kHighRamBase{GiB(4)};

@@ -8,6 +8,8 @@
 //   kRequestRing      | RequestRing               | kernel produces, machine consumes
 //   kEcam             | configuration space, 1 MiB| machine; the kernel writes through the ring
 //   kBarWindow        | register pages, 16 MiB    | machine; the kernel writes through the ring
+//   kIommuWindow      | registers of IOMMUs       | machine; the kernel writes through the ring
+//   kFirmwareTable    | DMAR (dmar.h), 4 KiB      | machine, once
 //
 // MMIO is memory. A *posted write* is an entry of the request ring; the machine applies it in order.
 // A *read without side effects* is a plain load of the register page, after every posted write that
@@ -30,7 +32,7 @@
 namespace causeway::hw {
 
 inline constexpr uint64_t kBusMagic = 0x737542796177'4357;
-inline constexpr uint32_t kBusVersion = 2;
+inline constexpr uint32_t kBusVersion = 3;
 inline constexpr unsigned kMaxRegions = 65536;
 
 struct BusHeader {
@@ -74,7 +76,7 @@ struct InterruptMailbox {
 
 enum class RequestOp : uint32_t { kWrite = 1, kRead = 2 };
 struct Request {
-  uint64_t address;  // physical: inside ECAM or the BAR window
+  uint64_t address;  // physical: inside ECAM, the BAR window or the IOMMU window
   uint64_t value;    // of a write
   RequestOp op;
   uint32_t width;  // 1, 2, 4 or 8 bytes, naturally aligned
@@ -99,7 +101,9 @@ inline constexpr uint64_t kInterruptMailbox = kMailbox + kPageSize;
 inline constexpr uint64_t kRequestRing = kInterruptMailbox + kPageSize;
 inline constexpr uint64_t kEcam = kRequestRing + align_up(sizeof(RequestRing), kPageSize);
 inline constexpr uint64_t kBarWindow = kEcam + kEcamSize;
-inline constexpr uint64_t kBusSize = kBarWindow + kBarWindowSize;
+inline constexpr uint64_t kIommuWindow = kBarWindow + kBarWindowSize;
+inline constexpr uint64_t kFirmwareTable = kIommuWindow + kIommuWindowSize;
+inline constexpr uint64_t kBusSize = kFirmwareTable + kPageSize;
 static_assert(sizeof(BusHeader) <= kPageSize && sizeof(KexecMailbox) <= kPageSize);
 static_assert(sizeof(InterruptMailbox) <= kPageSize);
 static_assert(std::atomic<uint64_t>::is_always_lock_free);

@@ -31,8 +31,10 @@ enum class Fault : uint32_t {
   kNvmeLoseCompletion = 4,    // the nth I/O command is executed and never completed
   kNvmeRepeatCompletion = 5,  // the nth I/O command is completed twice
   kNvmeRefuseData = 6,        // the nth I/O command with data fails as if its address were wrong
+  // Of IOMMUs; counted over all of them.
+  kIommuSkipInvalidation = 7,  // the nth IOTLB invalidation of a queue is acknowledged, and not done
 };
-inline constexpr unsigned kFaults = 7;  // one more than the last
+inline constexpr unsigned kFaults = 8;  // one more than the last
 
 struct Request {
   uint32_t version;  // kProtocolVersion

@@ -105,11 +105,17 @@ struct Descriptor {
   uint64_t destination;  // bus address
   uint32_t length;       // bytes; kStream: room in the buffer
   Op op;
-  uint8_t flags;      // reserved, 0
-  uint16_t reserved;  // 0
-  uint64_t cookie;    // comes back in the completion
+  uint8_t flags;    // kWithPasid and kAskForPages of copies and fills; others: 0
+  uint16_t pasid;   // without kWithPasid: 0
+  uint64_t cookie;  // comes back in the completion
 };
 static_assert(sizeof(Descriptor) == 32);
+
+// Source and destination are addresses of the address space `pasid`; the rings never are.
+inline constexpr uint8_t kWithPasid = 1;
+// A page that the IOMMU refuses is asked for (PRI), and tried again once there is an answer. The queue stands still
+// meanwhile; a reset drops the operation.
+inline constexpr uint8_t kAskForPages = 2;
 
 enum class TransferStatus : uint16_t {
   kOk = 0,

@@ -60,6 +60,25 @@ inline constexpr uint32_t kMsixEntryData = 0x08;     // MsiVector
 inline constexpr uint32_t kMsixEntryControl = 0x0c;  // MsixEntryMask, 1 at power-on
 using MsixEntryMask = Field<0, 0>;
 
+// Extended capabilities start at 0x100 and are 32 bits of id, version and next, then their own (PCI Express Base 3.0, 7.9.3;
+// ATS 1.1; PASID ECN). Offsets from a capability's start.
+inline constexpr uint16_t kExtendedCapabilities = 0x100;
+using ExtendedId = Field<15, 0>;
+using ExtendedVersion = Field<19, 16>;
+using ExtendedNext = Field<31, 20>;  // 0: the last
+inline constexpr uint16_t kAtsCapabilityId = 0x0f;
+inline constexpr uint16_t kAtsOffset = 0x100;       // where our devices have it
+inline constexpr uint16_t kAtsCapability = 0x04;    // u16
+inline constexpr uint16_t kAtsControl = 0x06;       // u16
+using AtsQueueDepth = Field<4, 0>;                  // of kAtsCapability; 0: 32
+using AtsEnable = Field<15, 15>;                    // of kAtsControl
+inline constexpr uint16_t kPasidCapabilityId = 0x1b;
+inline constexpr uint16_t kPasidOffset = 0x110;     // where our devices have it
+inline constexpr uint16_t kPasidCapability = 0x04;  // u16
+inline constexpr uint16_t kPasidControl = 0x06;     // u16
+using PasidMaxWidth = Field<12, 8>;                 // of kPasidCapability
+using PasidEnable = Field<0, 0>;                    // of kPasidControl
+
 // ECAM: where a function's 4 KiB of configuration space lie (PCI Express Base 3.0, section 7.2.2).
 constexpr uint64_t ecam_offset(Bdf bdf) {
   return uint64_t{bdf.bus()} << 20 | uint64_t{bdf.device()} << 15 | uint64_t{bdf.function()} << 12;

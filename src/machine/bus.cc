@@ -107,12 +107,12 @@ void Bus::write(const hw::Request& request) {
       function->write_config(offset % kPageSize, request.width, static_cast<uint32_t>(request.value));
     return;
   }
-  PciFunction* function = function_at_bar(PhysAddr(request.address), request.width);
-  if (function == nullptr) return complain(request, "no function's registers are there");
-  if (!function->decodes_memory()) return complain(request, "the function does not decode memory there");
+  MmioTarget* target = target_at(PhysAddr(request.address), request.width);
+  if (target == nullptr) return complain(request, "no registers are there");
+  if (!target->decodes_memory()) return complain(request, "the function does not decode memory there");
   const char* why = "";
-  auto offset = static_cast<uint32_t>(request.address - function->bar_base().value());
-  if (!function->write_bar(offset, request.width, request.value, &why)) complain(request, why);
+  auto offset = static_cast<uint32_t>(request.address - target->mmio_base().value());
+  if (!target->write_mmio(offset, request.width, request.value, &why)) complain(request, why);
 }
 
 uint64_t Bus::read(const hw::Request& request) {
@@ -123,13 +123,12 @@ uint64_t Bus::read(const hw::Request& request) {
     if (function == nullptr || request.width > 4) return kAllOnes;
     return function->read_config(offset % kPageSize, request.width);
   }
-  PciFunction* function = function_at_bar(PhysAddr(request.address), request.width);
-  if (function == nullptr || !function->decodes_memory()) {
-    complain(request, "no function answers there");
+  MmioTarget* target = target_at(PhysAddr(request.address), request.width);
+  if (target == nullptr || !target->decodes_memory()) {
+    complain(request, "nothing answers there");
     return kAllOnes;
   }
-  return function->read_bar(static_cast<uint32_t>(request.address - function->bar_base().value()),
-                            request.width);
+  return target->read_mmio(static_cast<uint32_t>(request.address - target->mmio_base().value()), request.width);
 }
 
 PciFunction* Bus::function_at_ecam(uint64_t offset) const {
@@ -139,11 +138,11 @@ PciFunction* Bus::function_at_ecam(uint64_t offset) const {
   return nullptr;
 }
 
-PciFunction* Bus::function_at_bar(PhysAddr address, uint32_t width) const {
-  for (PciFunction* function : functions_) {
-    if (address < function->bar_base()) continue;
-    uint64_t offset = address - function->bar_base();
-    if (offset < function->bar_size() && width <= function->bar_size() - offset) return function;
+MmioTarget* Bus::target_at(PhysAddr address, uint32_t width) const {
+  for (MmioTarget* target : targets_) {
+    if (address < target->mmio_base()) continue;
+    uint64_t offset = address - target->mmio_base();
+    if (offset < target->mmio_size() && width <= target->mmio_size() - offset) return target;
   }
   return nullptr;
 }

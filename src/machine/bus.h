@@ -1,4 +1,4 @@
-// The bus thread: takes requests from the ring of hw/bus.h, in order, to the function they address.
+// The bus thread: takes requests from the ring of hw/bus.h, in order, to the function or IOMMU they address.
 //
 //   Bus bus(memory);
 //   bus.attach(engine);     // before start()
@@ -24,7 +24,12 @@ class Bus {
   explicit Bus(const BusMemory& memory) : ring_(memory.request_ring()) {}
   ~Bus() { stop(); }
 
-  void attach(PciFunction& function) { functions_.push_back(&function); }
+  // Before start().
+  void attach(PciFunction& function) {
+    functions_.push_back(&function);
+    attach_registers(function);
+  }
+  void attach_registers(MmioTarget& target) { targets_.push_back(&target); }
   void start();
   void stop();
 
@@ -40,11 +45,12 @@ class Bus {
   void wait_for_requests();
   void publish_head();
   PciFunction* function_at_ecam(uint64_t offset) const;
-  PciFunction* function_at_bar(PhysAddr address, uint32_t width) const;
+  MmioTarget* target_at(PhysAddr address, uint32_t width) const;
   void complain(const hw::Request& request, const char* why);
 
   hw::RequestRing& ring_;
-  std::vector<PciFunction*> functions_;
+  std::vector<PciFunction*> functions_;  // with a configuration space
+  std::vector<MmioTarget*> targets_;     // with registers
   std::thread thread_;
   std::atomic<bool> stop_{false};
   uint32_t head_ = 0;  // the truth; the ring's is a mirror

@@ -34,6 +34,9 @@ class BusMemory {
   std::byte* ecam(Bdf bdf) const;
   // A register page; `address` lies in the BAR window.
   std::byte* bar(PhysAddr address) const;
+  // The register page of an IOMMU.
+  std::byte* iommu(unsigned index) const { return mapping_.data() + hw::kIommuWindow + index * kPageSize; }
+  std::byte* firmware_table() const { return mapping_.data() + hw::kFirmwareTable; }
 
  private:
   BusMemory(UniqueFd fd, Mapping mapping) : fd_(std::move(fd)), mapping_(std::move(mapping)) {}

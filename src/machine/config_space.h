@@ -1,4 +1,5 @@
-// 256 bytes of PCI configuration space: values, and which bits of them software can write.
+// The first 512 bytes of a function's configuration space, extended capabilities included:
+// values, and which bits of them software can write.
 //
 //   ConfigSpace config(bus.ecam(bdf));
 //   config.set(pci::kBar0, 4, bar_base, ~(bar_size - 1));   // sizing by all ones follows from the mask
@@ -15,7 +16,7 @@ namespace causeway::machine {
 
 class ConfigSpace {
  public:
-  static constexpr uint32_t kSize = 256;
+  static constexpr uint32_t kSize = 512;
   explicit ConfigSpace(std::byte* ecam_page);
 
   // Gives a register its power-on value and its writable bits. `width` 1, 2 or 4 bytes, aligned.

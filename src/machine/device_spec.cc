@@ -1,34 +1,14 @@
 #include "machine/device_spec.h"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
 #include "hw/nvme.h"
 #include "hw/pci.h"
+#include "machine/spec_text.h"
 
 namespace causeway::machine {
 namespace {
-
-std::optional<uint64_t> number(std::string_view text, int base) {
-  uint64_t value;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-Result<Bdf> parse_bdf(std::string_view text) {
-  constexpr const char* kForm = "a device's address is not of the form 00:DD.F";
-  if (text.size() != 7 || text[2] != ':' || text[5] != '.') return fail(EINVAL, kForm);
-  auto bus = number(text.substr(0, 2), 16);
-  auto device = number(text.substr(3, 2), 16);
-  auto function = number(text.substr(6, 1), 16);
-  if (!bus || !device || !function) return fail(EINVAL, kForm);
-  if (*bus != 0) return fail(EINVAL, "the machine has only bus 0");
-  if (*device >= hw::pci::kDevicesPerBus || *function >= hw::pci::kFunctionsPerDevice)
-    return fail(EINVAL, "a device's address is beyond 00:1f.7");
-  return Bdf(0, static_cast<unsigned>(*device), static_cast<unsigned>(*function));
-}
 
 Result<Bdf> first_free(const std::vector<DeviceSpec>& taken) {
   for (unsigned device = 1; device < hw::pci::kDevicesPerBus; ++device) {
@@ -40,9 +20,25 @@ Result<Bdf> first_free(const std::vector<DeviceSpec>& taken) {
   return fail(ENOSPC, "no free place on the bus for another device");
 }
 
+// What every device may have. False: another option.
+Result<bool> apply_pci_option(DeviceSpec& spec, std::string_view name, std::string_view value) {
+  if (name == "ats") {
+    if (value != "0" && value != "1") return fail(EINVAL, "ats of a device is not 0 or 1");
+    spec.ats = value == "1";
+    return true;
+  }
+  if (name == "pasid") {
+    auto bits = parse_number(value, 10);
+    if (!bits || *bits > 20) return fail(EINVAL, "the pasid of a device is not 0 to 20 bits");
+    spec.pasid_bits = static_cast<unsigned>(*bits);
+    return true;
+  }
+  return false;
+}
+
 Status apply_dma_option(DeviceSpec& spec, std::string_view name, std::string_view value) {
-  if (name != "width") return fail(EINVAL, "the only option of a dma device is width=32|40|64");
-  auto width = number(value, 10);
+  if (name != "width") return fail(EINVAL, "a dma device has the options width, ats and pasid");
+  auto width = parse_number(value, 10);
   if (!width || (*width != 32 && *width != 40 && *width != 64))
     return fail(EINVAL, "the width of a dma device is not 32, 40 or 64");
   spec.address_width = static_cast<unsigned>(*width);
@@ -66,7 +62,7 @@ Status apply_nvme_option(NvmeOptions& options, std::string_view name, std::strin
       return fail(EINVAL, "the cmb of an nvme device is not a number of pages up to 4M");
     return {};
   }
-  auto parsed = number(value, 10);
+  auto parsed = parse_number(value, 10);
   if (!parsed) return fail(EINVAL, "an option of an nvme device needs a number");
   if (name == "cmb") {
     options.cmb = 0;
@@ -86,7 +82,7 @@ Status apply_nvme_option(NvmeOptions& options, std::string_view name, std::strin
     options.latency_us = static_cast<uint32_t>(*parsed);
   } else {
     return fail(EINVAL,
-                "an nvme device has the options file, size, lba, queues, cmb, shuffle and latency_us");
+                "an nvme device has the options file, size, lba, queues, cmb, shuffle, latency_us, ats and pasid");
   }
   return {};
 }
@@ -113,6 +109,7 @@ Result<DeviceSpec> parse_device_spec(std::string_view text, const std::vector<De
     std::string_view name = option.substr(0, option.find('='));
     if (name.size() == option.size()) return fail(EINVAL, "a device option is not of the form name=value");
     std::string_view value = option.substr(name.size() + 1);
+    if (CW_TRY(apply_pci_option(spec, name, value))) continue;
     if (spec.kind == DeviceKind::kNvme) {
       CW_TRY(apply_nvme_option(spec.nvme, name, value));
     } else {
@@ -137,7 +134,7 @@ Result<uint64_t> parse_size(std::string_view text) {
       text.remove_suffix(1);
     }
   }
-  auto value = number(text, 10);
+  auto value = parse_number(text, 10);
   if (!value || *value == 0) return fail(EINVAL, "a size is not a positive number with K, M, G or T");
   if (*value > ~uint64_t{0} >> shift) return fail(ERANGE, "a size does not fit into 64 bits");
   return *value << shift;

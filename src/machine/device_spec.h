@@ -1,7 +1,8 @@
 // Which devices a machine has, as text:
 //
-//   dma[@BB:DD.F][,width=32|40|64]
+//   dma[@BB:DD.F][,width=32|40|64][,ats=0|1][,pasid=BITS]
 //   nvme[@BB:DD.F][,file=PATH][,size=SIZE][,lba=512|4096][,queues=1..16][,cmb=SIZE|0][,shuffle=0|1][,latency_us=N]
+//       [,ats=0|1][,pasid=BITS]
 //
 //   DeviceSpec spec = CW_TRY(parse_device_spec("dma@00:02.0,width=32"));
 //   DeviceSpec disk = CW_TRY(parse_device_spec("nvme@00:03.0,size=64M,queues=4,cmb=1M"));
@@ -35,6 +36,8 @@ struct DeviceSpec {
   Bdf bdf{0, 1, 0};
   unsigned address_width = 64;  // of a DMA engine: bits, at power-on and after a reset
   NvmeOptions nvme = {};
+  bool ats = false;         // it can keep translations of its own
+  unsigned pasid_bits = 0;  // it can name so many bits of address spaces; 0: none
 };
 
 // Without an address the device comes to the first free one after `taken`, from 00:01.0. EINVAL with the

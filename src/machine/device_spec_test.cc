@@ -5,6 +5,17 @@
 namespace causeway::machine {
 namespace {
 
+TEST(DeviceSpec, CapabilitiesForAnIommu) {
+  auto spec = parse_device_spec("dma,ats=1,pasid=8,width=40");
+  ASSERT_TRUE(spec.has_value());
+  EXPECT_TRUE(spec->ats);
+  EXPECT_EQ(spec->pasid_bits, 8u);
+  EXPECT_EQ(spec->address_width, 40u);
+  EXPECT_TRUE(parse_device_spec("nvme,ats=0,pasid=20").has_value());
+  EXPECT_FALSE(parse_device_spec("dma,ats=2").has_value());
+  EXPECT_FALSE(parse_device_spec("nvme,pasid=21").has_value());
+}
+
 TEST(DeviceSpec, KindAloneTakesTheFirstFreePlace) {
   std::vector<DeviceSpec> taken;
   for (unsigned i = 1; i <= 3; ++i) {

@@ -49,8 +49,8 @@ const char* name_of(DmaStatus status) {
   return "?";
 }
 
-DmaPort::DmaPort(RegionMap& regions, Translation& translation, Bdf requester)
-    : regions_(regions), translation_(translation), requester_(requester) {
+DmaPort::DmaPort(RegionMap& regions, TranslationSource& translation, Bdf requester)
+    : regions_(regions), translation_(translation.open(requester)) {
   regions_.register_gate(gate_);
 }
 
@@ -88,6 +88,11 @@ DmaStatus DmaPort::publish(DmaAddr to, uint64_t value) {
   return stored ? DmaStatus::kOk : DmaStatus::kNoRam;
 }
 
+void DmaPort::request_page(DmaAddr address, Access access) {
+  Pass pass(gate_);
+  translation_->request_page(pasid_, address, access);
+}
+
 DmaStatus DmaPort::locate(DmaAddr address, uint64_t bytes, Access access, RegionMap::Run* run) {
   uint64_t last;
   unsigned width = address_width_.load(std::memory_order_relaxed);
@@ -99,8 +104,11 @@ DmaStatus DmaPort::locate(DmaAddr address, uint64_t bytes, Access access, Region
     *run = {own_data_ + offset, std::min(bytes, own_bytes_ - offset), true};
     return DmaStatus::kOk;
   }
-  Translation::Run translated = translation_.translate(requester_, address, bytes, access);
-  if (translated.bytes == 0) return DmaStatus::kNotMapped;
+  TranslationPort::Run translated = translation_->translate(pasid_, address, bytes, access);
+  if (translated.bytes == 0) {
+    refused_at_ = address;
+    return DmaStatus::kNotMapped;
+  }
   *run = regions_.find(translated.address);
   if (run->data == nullptr) return DmaStatus::kNoRam;
   if (access == Access::kWrite && !run->writable) return DmaStatus::kReadOnly;

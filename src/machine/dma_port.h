@@ -10,6 +10,8 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
+#include <optional>
 
 #include "base/types.h"
 #include "machine/gate.h"
@@ -33,7 +35,7 @@ class DmaPort {
   // The most one call moves, so that whoever waits for a transfer in flight waits for a short one.
   static constexpr uint64_t kMaxTransfer = KiB(256);
 
-  DmaPort(RegionMap& regions, Translation& translation, Bdf requester);
+  DmaPort(RegionMap& regions, TranslationSource& translation, Bdf requester);
   ~DmaPort();
   DmaPort(const DmaPort&) = delete;
   DmaPort& operator=(const DmaPort&) = delete;
@@ -53,6 +55,15 @@ class DmaPort {
   // Off: returns when no transfer is in flight, and none starts afterwards.
   void set_bus_master(bool on);
   bool bus_master() const { return bus_master_.load(std::memory_order_seq_cst); }
+  // The device's right to ask its IOMMU for translations and to keep them. Any thread.
+  void set_ats(bool on) { translation_->set_ats(on); }
+  // The address space of what follows. On the thread that uses the port.
+  void set_pasid(std::optional<uint32_t> pasid) { pasid_ = pasid; }
+  // Where in the last transfer the translation refused.
+  DmaAddr refused_at() const { return refused_at_; }
+  // Asks software for a page of the address space (PRI). On the thread that uses the port.
+  void request_page(DmaAddr address, Access access);
+  PageAnswer page_answer() const { return translation_->page_answer(); }
   // Address bits the device drives, 1..64.
   void set_address_width(unsigned bits) { address_width_.store(bits, std::memory_order_relaxed); }
   unsigned address_width() const { return address_width_.load(std::memory_order_relaxed); }
@@ -63,8 +74,9 @@ class DmaPort {
   DmaStatus locate(DmaAddr address, uint64_t bytes, Access access, RegionMap::Run* run);
 
   RegionMap& regions_;
-  Translation& translation_;
-  const Bdf requester_;
+  const std::unique_ptr<TranslationPort> translation_;
+  std::optional<uint32_t> pasid_;
+  DmaAddr refused_at_;
   Gate gate_;
   std::atomic<bool> bus_master_{false};
   std::atomic<unsigned> address_width_{64};

@@ -15,6 +15,7 @@
 #include "machine/nvme/controller.h"
 #include "machine/region_map.h"
 #include "machine/translation.h"
+#include "machine/vtd/remapping.h"
 
 namespace causeway::machine {
 
@@ -56,6 +57,7 @@ class Machine::Impl final : public ControlServer::Target {
   ~Impl() override {
     power_off();
     control_.stop();
+    if (line_flushes_ != nullptr) line_flushes_->bind(nullptr);
   }
 
   Status start(const MachineConfig& config) {
@@ -63,7 +65,7 @@ class Machine::Impl final : public ControlServer::Target {
     power_off_event_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!power_off_event_) return fail_with_errno("cannot create an eventfd");
     CW_TRY(regions_.add_boot_ram(config.ram));
-    if (config.translation != nullptr) translation_ = config.translation;
+    CW_TRY(add_iommus(config));
     for (const DeviceSpec& spec : config.devices)
       CW_TRY(add_device(spec, is_multi_function(config.devices, spec.bdf)));
     for (auto& device : devices_) device.function->start();
@@ -93,6 +95,7 @@ class Machine::Impl final : public ControlServer::Target {
                    "machine.malformed_requests={}\n",
                    generation_.load(), totals.bytes, totals.regions, bus_.requests(), bus_.malformed());
     for (const auto& device : devices_) device.function->append_status(text, device.name);
+    for (const auto& unit : remapping_.units()) unit->append_status(text, fmt::format("iommu{}", unit->index()));
     return text;
   }
 
@@ -112,6 +115,25 @@ class Machine::Impl final : public ControlServer::Target {
     std::string name;
     std::unique_ptr<PciFunction> function;
   };
+  Status add_iommus(const MachineConfig& config) {
+    if (config.translation != nullptr) {
+      if (!config.iommus.empty()) return fail(EINVAL, "a machine has either a translation or iommus");
+      translation_ = config.translation;
+      return {};
+    }
+    if (config.iommus.empty()) return {};
+    if (config.line_flushes != nullptr) {
+      line_flushes_ = config.line_flushes;
+      line_flushes_->bind(&regions_);
+    }
+    for (unsigned i = 0; i < config.iommus.size() && i < hw::kMaxIommus; ++i)
+      CW_TRY(remapping_.add(config.iommus[i],
+                            {i, memory_.iommu(i), interrupts_, regions_, faults_, config.line_flushes}));
+    if (config.iommus.size() > hw::kMaxIommus) return fail(EINVAL, "more iommus than there is room for");
+    for (const auto& unit : remapping_.units()) bus_.attach_registers(*unit);
+    translation_ = &remapping_;
+    return remapping_.write_table(memory_.firmware_table());
+  }
   // A BAR lies on a multiple of its size.
   Result<PhysAddr> place_bar(uint64_t size) {
     PhysAddr base = next_bar_.aligned_up(size);
@@ -142,6 +164,7 @@ class Machine::Impl final : public ControlServer::Target {
       }
     }
     bus_.attach(*device.function);
+    if (vtd::Unit* unit = remapping_.unit_of(spec.bdf)) unit->add_function(*device.function);
     devices_.push_back(std::move(device));
     return {};
   }
@@ -150,8 +173,10 @@ class Machine::Impl final : public ControlServer::Target {
   RegionMap regions_;
   InterruptSink interrupts_;
   IdentityTranslation identity_;
-  Translation* translation_ = &identity_;
   FaultInjector faults_;
+  vtd::Remapping remapping_;
+  TranslationSource* translation_ = &identity_;
+  LineFlushes* line_flushes_ = nullptr;
   std::atomic<uint32_t> generation_{0};
   UniqueFd power_off_event_;
   std::once_flag off_;

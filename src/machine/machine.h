@@ -19,18 +19,23 @@
 #include "base/unique_fd.h"
 #include "machine/device_spec.h"
 #include "machine/translation.h"
+#include "machine/vtd/iommu_spec.h"
+#include "machine/vtd/line_flushes.h"
 
 namespace causeway::machine {
 
 struct MachineConfig {
   uint64_t ram = MiB(256);  // bytes, a multiple of hw::kRamGranularity; sparse, so any size costs nothing
   std::vector<DeviceSpec> devices = {DeviceSpec{}};
+  std::vector<IommuSpec> iommus = {};
+  LineFlushes* line_flushes = nullptr;  // of IOMMUs that are not coherent; not owned, outlives the machine
   Translation* translation = nullptr;  // of all devices; not owned, outlives the machine. Null: the identity
 };
 
 class Machine {
  public:
-  // Errors: EINVAL (RAM size; two devices in one place; more than fit), and those of the system.
+  // Errors: EINVAL (RAM size; IOMMUs and a translation; two IOMMUs for a device; two devices in one place; more than
+  // fit), and those of the system.
   static Result<std::unique_ptr<Machine>> create(const MachineConfig& config = {});
   ~Machine();
   Machine(const Machine&) = delete;

@@ -25,10 +25,14 @@ Memory, a PCI bus and devices that keep running while kernels come and go.
   --listen NAME       serve kernels of this user on the abstract socket NAME
   --ram SIZE          boot RAM, a multiple of 8M (default 256M); sparse
   --device SPEC       add a device; may be repeated (default: one dma at 00:01.0); none: no device at all
-                        dma[@00:DD.F][,width=32|40|64]
+                        dma[@00:DD.F][,width=32|40|64][,ats=0|1][,pasid=BITS]
                         nvme[@00:DD.F][,file=PATH][,size=SIZE][,lba=512|4096][,queues=1..16][,cmb=SIZE|0]
-                            [,shuffle=0|1][,latency_us=N]
+                            [,shuffle=0|1][,latency_us=N][,ats=0|1][,pasid=BITS]
                             on a file that exists (with a size: made and grown), else on 64M of memory
+  --iommu SPEC        add an IOMMU; may be repeated (default: none)
+                        vtd[,scalable=0|1][,first_stage=0|1][,aw=39|48|57][,domains=16|64|..|65536]
+                           [,caching_mode=0|1][,coherent=0|1][,rwbf=0|1][,faults=N][,qi=0|1][,ats=0|1]
+                           [,prs=0|1][,esrtps=0|1][,strict=N][,scope=all|00:DD.F+00:DD.F...]
   --die-with-parent   end when the thread that started this program ends
   --verbose           log what kernels do to the devices
   --point NAME=ACTION arm a named point (test builds): kill, fail or pause, optionally :N
@@ -52,11 +56,12 @@ int usage_error(const std::string& what) {
 
 // -1: go on; else the exit status.
 int parse(int argc, char** argv, Options& options) {
-  enum { kListen = 1, kRam, kDevice, kDieWithParent, kVerbose, kPoint, kHelp };
+  enum { kListen = 1, kRam, kDevice, kIommu, kDieWithParent, kVerbose, kPoint, kHelp };
   static const option kOptions[] = {
       {"listen", required_argument, nullptr, kListen},
       {"ram", required_argument, nullptr, kRam},
       {"device", required_argument, nullptr, kDevice},
+      {"iommu", required_argument, nullptr, kIommu},
       {"die-with-parent", no_argument, nullptr, kDieWithParent},
       {"verbose", no_argument, nullptr, kVerbose},
       {"point", required_argument, nullptr, kPoint},
@@ -83,6 +88,12 @@ int parse(int argc, char** argv, Options& options) {
         auto spec = machine::parse_device_spec(optarg, devices);
         if (!spec) return usage_error(fmt::format("--device {}: {}", optarg, spec.error().message));
         devices.push_back(*spec);
+        break;
+      }
+      case kIommu: {
+        auto spec = machine::parse_iommu_spec(optarg);
+        if (!spec) return usage_error(fmt::format("--iommu {}: {}", optarg, spec.error().message));
+        options.config.iommus.push_back(*spec);
         break;
       }
       case kDieWithParent:

@@ -21,7 +21,8 @@ PciFunction::PciFunction(Bdf bdf, const Identity& identity, std::byte* ecam_page
       bar_base_(identity.bar_base),
       bar_size_(identity.bar_size),
       config_(ecam_page),
-      interrupts_(interrupts) {
+      interrupts_(interrupts),
+      has_ats_(identity.ats) {
   uint64_t address_bits = ~(bar_size_ - 1);
   config_.set(pci::kVendorId, 2, identity.vendor);
   config_.set(pci::kDeviceId, 2, identity.device);
@@ -40,6 +41,7 @@ PciFunction::PciFunction(Bdf bdf, const Identity& identity, std::byte* ecam_page
   config_.set(msi(pci::kMsiAddressLow), 4, 0, ~3u);
   config_.set(msi(pci::kMsiAddressHigh), 4, 0, ~0u);
   config_.set(msi(pci::kMsiData), 2, 0, 0xffff);
+  add_extended_capabilities(identity);
   if (identity.msix.entries == 0) return;
   RegisterPage bar(identity.msix.bar);
   msix_.emplace(bar.block(identity.msix.table), bar.block(identity.msix.pending_bits), identity.msix.entries,
@@ -53,12 +55,44 @@ PciFunction::PciFunction(Bdf bdf, const Identity& identity, std::byte* ecam_page
   config_.set(pci::kMsixOffset + pci::kMsixPbaOffset, 4, identity.msix.pending_bits);
 }
 
+// The list starts where a function without capabilities has zeros.
+void PciFunction::add_extended_capabilities(const Identity& identity) {
+  auto head = [](uint16_t id, uint16_t next) {
+    return static_cast<uint32_t>(pci::ExtendedId::make(id) | pci::ExtendedVersion::make(1) |
+                                 pci::ExtendedNext::make(next));
+  };
+  const bool has_pasid = identity.pasid_bits != 0;
+  if (identity.ats) {
+    config_.set(pci::kAtsOffset, 4, head(pci::kAtsCapabilityId, has_pasid ? pci::kPasidOffset : 0));
+    config_.set(pci::kAtsOffset + pci::kAtsCapability, 2, 0);  // a queue of 32
+    config_.set(pci::kAtsOffset + pci::kAtsControl, 2, 0, static_cast<uint32_t>(pci::AtsEnable::kMask));
+  } else if (has_pasid) {
+    // The first place holds an empty capability that leads on.
+    config_.set(pci::kExtendedCapabilities, 4, head(0, pci::kPasidOffset));
+  }
+  if (!has_pasid) return;
+  config_.set(pci::kPasidOffset, 4, head(pci::kPasidCapabilityId, 0));
+  config_.set(pci::kPasidOffset + pci::kPasidCapability, 2,
+              static_cast<uint32_t>(pci::PasidMaxWidth::make(identity.pasid_bits)));
+  config_.set(pci::kPasidOffset + pci::kPasidControl, 2, 0, static_cast<uint32_t>(pci::PasidEnable::kMask));
+}
+
+bool PciFunction::bus_master() const {
+  return pci::CommandBusMaster::get(config_.read(pci::kCommand, 2)) != 0;
+}
+
+bool PciFunction::ats_enabled() const {
+  return has_ats_ && pci::AtsEnable::get(config_.read(pci::kAtsOffset + pci::kAtsControl, 2)) != 0;
+}
+
 void PciFunction::write_config(uint32_t offset, uint32_t width, uint32_t value) {
   bool did_decode = decodes_memory();
-  bool was_master = pci::CommandBusMaster::get(config_.read(pci::kCommand, 2)) != 0;
+  bool was_master = bus_master();
+  bool had_ats = ats_enabled();
   config_.write(offset, width, value);
   settle_bar(offset, width);
-  bool is_master = pci::CommandBusMaster::get(config_.read(pci::kCommand, 2)) != 0;
+  if (ats_enabled() != had_ats) on_ats(!had_ats);
+  bool is_master = bus_master();
   if (decodes_memory() != did_decode) on_decodes_memory(!did_decode);
   if (is_master != was_master) on_bus_master(is_master);
   if (offset + width > pci::kMsiOffset && offset < pci::kMsiOffset + 0x10u) update_msi();

@@ -16,11 +16,12 @@
 #include "base/types.h"
 #include "machine/config_space.h"
 #include "machine/interrupt_sink.h"
+#include "machine/mmio_target.h"
 #include "machine/msix_table.h"
 
 namespace causeway::machine {
 
-class PciFunction {
+class PciFunction : public MmioTarget {
  public:
   // Where in BAR 0 the structures of MSI-X are; no entries: no such capability.
   struct Msix {
@@ -37,9 +38,11 @@ class PciFunction {
     uint64_t bar_size;            // power of two, >= one page
     bool multi_function = false;  // other functions share the device number
     Msix msix = {};
+    bool ats = false;         // an ATS capability
+    unsigned pasid_bits = 0;  // of a PASID capability; 0: none
   };
   PciFunction(Bdf bdf, const Identity& identity, std::byte* ecam_page, InterruptSink& interrupts);
-  virtual ~PciFunction() = default;
+  ~PciFunction() override = default;
   PciFunction(const PciFunction&) = delete;
   PciFunction& operator=(const PciFunction&) = delete;
 
@@ -51,7 +54,17 @@ class PciFunction {
   void write_config(uint32_t offset, uint32_t width, uint32_t value);
   uint32_t read_config(uint32_t offset, uint32_t width) const { return config_.read(offset, width); }
   // The BAR is where it was assigned and memory decoding is on.
-  bool decodes_memory() const;
+  bool decodes_memory() const override;
+  // The bus thread's.
+  bool bus_master() const;
+  bool ats_enabled() const;
+
+  PhysAddr mmio_base() const final { return bar_base_; }
+  uint64_t mmio_size() const final { return bar_size_; }
+  bool write_mmio(uint32_t offset, uint32_t width, uint64_t value, const char** why) final {
+    return write_bar(offset, width, value, why);
+  }
+  uint64_t read_mmio(uint32_t offset, uint32_t width) final { return read_bar(offset, width); }
 
   // Software's register accesses, on the bus thread. Width 1, 2, 4 or 8, aligned, inside the BAR. False:
   // no such register, or a value it cannot take; `why` then says so for the log.
@@ -65,6 +78,8 @@ class PciFunction {
  protected:
   // The command register changed. Off: returns when no DMA is in flight and none will start.
   virtual void on_bus_master(bool on) = 0;
+  // ATS was enabled or disabled.
+  virtual void on_ats(bool) {}
   // The BAR has begun or ceased to be where it was assigned: for memory that others reach through it.
   virtual void on_decodes_memory(bool) {}
   // Any thread; nothing happens while MSI is disabled.
@@ -76,6 +91,7 @@ class PciFunction {
   bool msix_enabled() const { return msix_ && msix_->enabled(); }
 
  private:
+  void add_extended_capabilities(const Identity& identity);
   void update_msi();
   void update_msix();
   void settle_bar(uint32_t offset, uint32_t width);
@@ -85,6 +101,7 @@ class PciFunction {
   ConfigSpace config_;
   InterruptSink& interrupts_;
   std::optional<MsixTable> msix_;
+  const bool has_ats_;
   std::atomic<int> msi_vector_{-1};  // -1: disabled, or not directed at the interrupt window
 };
 

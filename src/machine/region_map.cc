@@ -218,6 +218,11 @@ void RegionMap::insert_entry_locked(const Entry& added) {
   publish_locked(std::move(next));
 }
 
+void RegionMap::drain() const {
+  std::lock_guard lock(mutex_);
+  for (const Gate* gate : gates_) gate->drain();
+}
+
 void RegionMap::publish_locked(std::unique_ptr<const Snapshot> next) {
   std::unique_ptr<const Snapshot> old(snapshot_.exchange(next.release(), std::memory_order_seq_cst));
   for (const Gate* gate : gates_) gate->drain();

@@ -70,6 +70,9 @@ class RegionMap {
   void register_gate(Gate& gate);
   void unregister_gate(Gate& gate);
 
+  // Returns when every pass under way at the time of the call has ended. Not inside a pass.
+  void drain() const;
+
   // The RAM at `address` and how many bytes of it follow in the same region; null: no RAM there. Only
   // inside a pass of a registered gate; valid until the pass ends.
   struct Run {

@@ -61,6 +61,7 @@ struct Mmio::State {
     if (!is_aligned(address.value(), width)) return nullptr;
     if (inside(hw::kEcamBase, hw::kEcamSize)) return bus + hw::kEcam + (address - hw::kEcamBase);
     if (inside(hw::kBarBase, hw::kBarWindowSize)) return bus + hw::kBarWindow + (address - hw::kBarBase);
+    if (inside(hw::kIommuBase, hw::kIommuWindowSize)) return bus + hw::kIommuWindow + (address - hw::kIommuBase);
     return nullptr;
   }
 

@@ -50,7 +50,7 @@ class Mmio {
   // `bus`: the mapped bus memfd. `control`: a socket whose end tells that the machine is gone; -1: none.
   explicit Mmio(std::byte* bus, int control = -1);
   ~Mmio();
-  // Inside ECAM or the BAR window.
+  // Inside ECAM, the BAR window or the IOMMU window.
   MmioWindow window(PhysAddr base, uint64_t size);
 
   void write(PhysAddr address, uint64_t value, uint32_t width);

@@ -125,6 +125,63 @@ uint16_t PciFunction::find_capability(uint8_t id) const {
   return 0;
 }
 
+uint16_t PciFunction::find_extended_capability(uint16_t id) const {
+  MmioWindow space = config();
+  uint32_t at = pci::kExtendedCapabilities;
+  // As many as have room: a broken list may be a circle.
+  for (unsigned left = (kPageSize - pci::kExtendedCapabilities) / 8; left != 0; --left) {
+    uint32_t head = space.read32(at);
+    if (head == 0 || head == ~0u) return 0;
+    if (pci::ExtendedId::get(head) == id) return static_cast<uint16_t>(at);
+    at = static_cast<uint32_t>(pci::ExtendedNext::get(head)) & ~3u;
+    if (at < pci::kExtendedCapabilities) return 0;
+  }
+  return 0;
+}
+
+unsigned PciFunction::ats_queue_depth() const {
+  uint16_t at = find_extended_capability(pci::kAtsCapabilityId);
+  if (at == 0) return 0;
+  auto depth = static_cast<unsigned>(pci::AtsQueueDepth::get(config().read16(at + pci::kAtsCapability)));
+  return depth == 0 ? 32 : depth;
+}
+
+bool PciFunction::ats_enabled() const {
+  uint16_t at = find_extended_capability(pci::kAtsCapabilityId);
+  return at != 0 && pci::AtsEnable::get(config().read16(at + pci::kAtsControl)) != 0;
+}
+
+Status PciFunction::set_ats(bool on) {
+  uint16_t at = find_extended_capability(pci::kAtsCapabilityId);
+  if (at == 0) return fail(ENODEV, "the function has no ats capability");
+  MmioWindow space = config();
+  uint16_t control = space.read16(at + pci::kAtsControl);
+  space.write16(at + pci::kAtsControl, static_cast<uint16_t>(pci::AtsEnable::set(control, on)));
+  mmio_->flush();
+  return {};
+}
+
+unsigned PciFunction::pasid_bits() const {
+  uint16_t at = find_extended_capability(pci::kPasidCapabilityId);
+  if (at == 0) return 0;
+  return static_cast<unsigned>(pci::PasidMaxWidth::get(config().read16(at + pci::kPasidCapability)));
+}
+
+bool PciFunction::pasid_enabled() const {
+  uint16_t at = find_extended_capability(pci::kPasidCapabilityId);
+  return at != 0 && pci::PasidEnable::get(config().read16(at + pci::kPasidControl)) != 0;
+}
+
+Status PciFunction::set_pasid(bool on) {
+  uint16_t at = find_extended_capability(pci::kPasidCapabilityId);
+  if (at == 0) return fail(ENODEV, "the function has no pasid capability");
+  MmioWindow space = config();
+  uint16_t control = space.read16(at + pci::kPasidControl);
+  space.write16(at + pci::kPasidControl, static_cast<uint16_t>(pci::PasidEnable::set(control, on)));
+  mmio_->flush();
+  return {};
+}
+
 unsigned PciFunction::msix_entries() const {
   uint16_t at = find_capability(pci::kMsixCapabilityId);
   if (at == 0) return 0;

@@ -44,12 +44,24 @@ class PciFunction {
   void disable_msix();
   unsigned msix_entries() const;  // 0: no MSI-X
 
+  // Address translation services: invalidations the device holds at once, 0: it has none of this. While they are on,
+  // the device keeps translations of its own. ENODEV: no such capability.
+  unsigned ats_queue_depth() const;
+  bool ats_enabled() const;
+  Status set_ats(bool on);
+  // Bits of the PASIDs that the device can put on a request; 0: none. ENODEV: no such capability.
+  unsigned pasid_bits() const;
+  bool pasid_enabled() const;
+  Status set_pasid(bool on);
+
  private:
   friend class PciBus;
   PciFunction(Mmio& mmio, Bdf bdf);
   MmioWindow config() const;
   // Offset of a capability; 0: it has none such.
   uint16_t find_capability(uint8_t id) const;
+  // The same among the extended ones.
+  uint16_t find_extended_capability(uint16_t id) const;
   // The words of an entry of the MSI-X table.
   Result<MmioWindow> msix_entry(unsigned entry) const;
   void set_command(uint64_t mask, uint64_t value);

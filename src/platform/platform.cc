@@ -160,7 +160,7 @@ Result<std::unique_ptr<Platform>> Platform::attach(UniqueFd control, uint64_t ph
   Mapping bus = CW_TRY(Mapping::shared(attached.fd.get(), 0, hw::kBusSize));
   const auto* header = bus.at<hw::BusHeader>(0);
   if (header->magic != hw::kBusMagic) return fail(EPROTO, "the bus has no magic");
-  if (header->version != hw::kBusVersion) return fail(EPROTO, "the bus has another version, want 2");
+  if (header->version != hw::kBusVersion) return fail(EPROTO, "the bus has another version, want 3");
 
   std::vector<TableEntry> entries = CW_TRY(read_region_table(bus));
   uint64_t ram_end = entries.back().base + entries.back().size;
@@ -212,6 +212,10 @@ Interrupts& Platform::interrupts() {
 }
 Mailbox& Platform::mailbox() {
   return state_->mailbox;
+}
+
+std::span<const std::byte> Platform::firmware_table() const {
+  return {state_->bus.data() + hw::kFirmwareTable, kPageSize};
 }
 
 std::vector<RamRange> Platform::ram() const {

@@ -55,6 +55,8 @@ class Platform {
   PciBus& pci();
   Mmio& mmio();
   Interrupts& interrupts();
+  // What firmware left for the kernel (hw/dmar.h): one page, all zero if nothing. It does not change.
+  std::span<const std::byte> firmware_table() const;
   Mailbox& mailbox();
 
   // The backing of a physical RAM page, for a second mapping of it (vmalloc). EINVAL: no RAM there.

@@ -13,14 +13,15 @@ namespace causeway::machine {
 namespace regs = hw::dma_engine;
 
 namespace {
-PciFunction::Identity identity(PhysAddr bar_base, bool multi_function) {
-  return {regs::kVendor, regs::kDevice, regs::kClassCode, bar_base, regs::kBar0Size, multi_function};
+PciFunction::Identity identity(const DeviceSpec& spec, PhysAddr bar_base, bool multi_function) {
+  return {regs::kVendor,  regs::kDevice, regs::kClassCode, bar_base,       regs::kBar0Size,
+          multi_function, {},            spec.ats,         spec.pasid_bits};
 }
 }  // namespace
 
 DmaEngine::DmaEngine(std::string name, const DeviceSpec& spec, PhysAddr bar_base, bool multi_function,
                      const Environment& environment)
-    : PciFunction(spec.bdf, identity(bar_base, multi_function), environment.bus.ecam(spec.bdf),
+    : PciFunction(spec.bdf, identity(spec, bar_base, multi_function), environment.bus.ecam(spec.bdf),
                   environment.interrupts),
       name_(std::move(name)),
       power_on_width_(spec.address_width),
@@ -85,6 +86,11 @@ void DmaEngine::on_bus_master(bool on) {
   work_.set_bus_master(on);
   stream_.set_bus_master(on);
   log::debug("machine", "{}: bus mastering is {}", name_, on ? "on" : "off");
+}
+
+void DmaEngine::on_ats(bool on) {
+  work_.set_ats(on);
+  stream_.set_ats(on);
 }
 
 void DmaEngine::on_completions(unsigned queue) {

@@ -24,7 +24,7 @@ class DmaEngine final : public PciFunction, private QueueOwner {
     const BusMemory& bus;
     InterruptSink& interrupts;
     RegionMap& regions;
-    Translation& translation;
+    TranslationSource& translation;
     FaultInjector& faults;
   };
   DmaEngine(std::string name, const DeviceSpec& spec, PhysAddr bar_base, bool multi_function,
@@ -40,6 +40,7 @@ class DmaEngine final : public PciFunction, private QueueOwner {
 
  private:
   void on_bus_master(bool on) override;
+  void on_ats(bool on) override;
   void on_completions(unsigned queue) override;
   FaultInjector& faults() override { return faults_; }
   RegisterPage registers() override { return page_; }

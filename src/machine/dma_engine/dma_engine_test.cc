@@ -82,8 +82,8 @@ TEST_F(DmaEngineTest, DescriptorThatMakesNoSenseIsRefused) {
   regs::Descriptor bad[] = {fill(0, kBuffers, 0), fill(0, kBuffers, 8), fill(0, kBuffers, 8),
                             fill(0, kBuffers, 8), buffer(kBuffers, 8)};
   bad[1].op = regs::Op{77};
-  bad[2].flags = 1;
-  bad[3].reserved = 1;
+  bad[2].flags = 4;
+  bad[3].pasid = 1;
   for (const auto& descriptor : bad)
     EXPECT_EQ(driver.run(kWorkQueue, descriptor).status, TransferStatus::kBadDescriptor);
 }

@@ -25,7 +25,7 @@ RegisterPage block_of(QueueOwner& owner, unsigned number) {
 }
 }  // namespace
 
-Queue::Queue(unsigned number, QueueOwner& owner, RegionMap& regions, Translation& translation, Bdf requester)
+Queue::Queue(unsigned number, QueueOwner& owner, RegionMap& regions, TranslationSource& translation, Bdf requester)
     : control_(block_of(owner, number), regs::kQueueControl),
       rate_(block_of(owner, number), regs::kRate),
       record_size_(block_of(owner, number), regs::kRecordSize),

@@ -37,7 +37,7 @@ class QueueOwner {
 
 class Queue {
  public:
-  Queue(unsigned number, QueueOwner& owner, RegionMap& regions, Translation& translation, Bdf requester);
+  Queue(unsigned number, QueueOwner& owner, RegionMap& regions, TranslationSource& translation, Bdf requester);
   virtual ~Queue();
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
@@ -51,6 +51,7 @@ class Queue {
   void reset();
   void set_bus_master(bool on);
   void set_address_width(unsigned bits) { port_.set_address_width(bits); }
+  void set_ats(bool on) { port_.set_ats(on); }
   void append_status(std::string& text, const std::string& prefix) const;
 
  protected:

@@ -19,7 +19,7 @@ constexpr uint64_t kStarvedRefreshNs = 10'000'000;
 
 bool is_sane(const regs::Descriptor& descriptor, uint32_t record_size) {
   return descriptor.op == regs::Op::kStream && descriptor.length >= record_size && descriptor.flags == 0 &&
-         descriptor.reserved == 0;
+         descriptor.pasid == 0;
 }
 
 }  // namespace

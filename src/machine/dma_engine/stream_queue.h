@@ -14,7 +14,7 @@ namespace causeway::machine {
 
 class StreamQueue final : public Queue {
  public:
-  StreamQueue(QueueOwner& owner, RegionMap& regions, Translation& translation, Bdf requester)
+  StreamQueue(QueueOwner& owner, RegionMap& regions, TranslationSource& translation, Bdf requester)
       : Queue(hw::dma_engine::kStreamQueue, owner, regions, translation, requester) {}
   ~StreamQueue() override { stop(); }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/clock.h"
 #include "base/point.h"
 
 namespace causeway::machine {
@@ -13,12 +14,15 @@ using regs::TransferStatus;
 namespace {
 
 constexpr unsigned kStepsPerTurn = 32;
+constexpr uint64_t kAnswerPollNs = 20'000;
+constexpr unsigned kMaxAsks = 64;       // for one chunk; some of them are for other pages of it
 constexpr uint32_t kChunk = 64 * 1024;  // stays in the second-level cache
 static_assert(kChunk <= DmaPort::kMaxTransfer && kChunk % 8 == 0);
 
 bool is_sane(const regs::Descriptor& descriptor) {
   return (descriptor.op == regs::Op::kCopy || descriptor.op == regs::Op::kFill) && descriptor.length != 0 &&
-         descriptor.flags == 0 && descriptor.reserved == 0;
+         (descriptor.flags & ~(regs::kWithPasid | regs::kAskForPages)) == 0 &&
+         ((descriptor.flags & regs::kWithPasid) != 0 || descriptor.pasid == 0);
 }
 
 // Repeats the eight bytes of a fill from its start; chunks begin at multiples of eight.
@@ -39,6 +43,8 @@ Queue::Turn WorkQueue::serve() {
       current_ = Operation{*descriptor};
       begin();
     }
+    if (current_->waits_for_page && port().page_answer() == PageAnswer::kPending)
+      return {monotonic_ns() + kAnswerPollNs};
     if (!current_->has_ended && !step()) return {Turn::kBell};
     if (!current_->has_ended) continue;
     regs::Completion completion{};
@@ -76,6 +82,11 @@ bool WorkQueue::step() {
     operation.status = as;
     return true;
   };
+  if (operation.waits_for_page) {
+    operation.waits_for_page = false;
+    if (port().page_answer() == PageAnswer::kRefused) return refuse(DmaStatus::kNotMapped, operation.refused_as);
+  }
+  if ((descriptor.flags & regs::kWithPasid) != 0) port().set_pasid(descriptor.pasid);
   set_busy(true);
   DmaStatus status = DmaStatus::kOk;
   if (descriptor.op == regs::Op::kCopy)
@@ -87,7 +98,20 @@ bool WorkQueue::step() {
   }
   set_busy(false);
   CW_POINT("machine.work_queue.after_chunk");
+  const bool ask = status == DmaStatus::kNotMapped && (descriptor.flags & regs::kAskForPages) != 0 &&
+                   operation.asks < kMaxAsks;
+  if (ask)
+    port().request_page(port().refused_at(),
+                        refused_as == TransferStatus::kRefusedSource ? Access::kRead : Access::kWrite);
+  port().set_pasid(std::nullopt);
+  if (ask) {
+    ++operation.asks;
+    operation.waits_for_page = true;
+    operation.refused_as = refused_as;
+    return true;
+  }
   if (status != DmaStatus::kOk) return refuse(status, refused_as);
+  operation.asks = 0;
   operation.done += bytes;
   operation.has_ended = operation.done == descriptor.length;
   return true;

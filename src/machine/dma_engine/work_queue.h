@@ -12,7 +12,7 @@ namespace causeway::machine {
 
 class WorkQueue final : public Queue {
  public:
-  WorkQueue(QueueOwner& owner, RegionMap& regions, Translation& translation, Bdf requester)
+  WorkQueue(QueueOwner& owner, RegionMap& regions, TranslationSource& translation, Bdf requester)
       : Queue(hw::dma_engine::kWorkQueue, owner, regions, translation, requester) {}
   ~WorkQueue() override { stop(); }
 
@@ -21,6 +21,9 @@ class WorkQueue final : public Queue {
     hw::dma_engine::Descriptor descriptor;
     uint32_t done = 0;  // bytes
     bool has_ended = false;
+    bool waits_for_page = false;
+    unsigned asks = 0;  // for pages of this chunk
+    hw::dma_engine::TransferStatus refused_as = hw::dma_engine::TransferStatus::kOk;  // if there is no page
     hw::dma_engine::TransferStatus status = hw::dma_engine::TransferStatus::kOk;
   };
   Turn serve() override;

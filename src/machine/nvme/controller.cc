@@ -18,15 +18,17 @@ namespace {
 
 constexpr uint32_t kPowerOnTimeout = 2;  // CAP.TO, in 500 ms
 
-PciFunction::Identity identity(const NvmeOptions& options, PhysAddr bar_base, bool multi_function,
-                               const BusMemory& bus) {
+PciFunction::Identity identity(const DeviceSpec& spec, PhysAddr bar_base, bool multi_function, const BusMemory& bus) {
+  const NvmeOptions& options = spec.nvme;
   return {regs::kVendor,
           regs::kDevice,
           regs::kClassCode,
           bar_base,
           NvmeController::bar_bytes(options),
           multi_function,
-          {options.queues + 1, regs::kMsixTable, regs::kMsixPba, bus.bar(bar_base)}};
+          {options.queues + 1, regs::kMsixTable, regs::kMsixPba, bus.bar(bar_base)},
+          spec.ats,
+          spec.pasid_bits};
 }
 
 bool is_within(uint32_t offset, uint32_t base, uint32_t size) {
@@ -43,7 +45,7 @@ uint64_t NvmeController::bar_bytes(const NvmeOptions& options) {
 NvmeController::NvmeController(std::string name, const DeviceSpec& spec,
                                std::unique_ptr<nvme::Backing> backing, PhysAddr bar_base, bool multi_function,
                                const Environment& environment)
-    : PciFunction(spec.bdf, identity(spec.nvme, bar_base, multi_function, environment.bus),
+    : PciFunction(spec.bdf, identity(spec, bar_base, multi_function, environment.bus),
                   environment.bus.ecam(spec.bdf), environment.interrupts),
       name_(std::move(name)),
       options_(spec.nvme),
@@ -306,6 +308,10 @@ uint64_t NvmeController::read_bar(uint32_t offset, uint32_t width) {
 void NvmeController::on_bus_master(bool on) {
   for (auto& queue : submissions_) queue->set_bus_master(on);
   log::debug("machine", "{}: bus mastering is {}", name_, on ? "on" : "off");
+}
+
+void NvmeController::on_ats(bool on) {
+  for (auto& queue : submissions_) queue->port().set_ats(on);
 }
 
 void NvmeController::on_decodes_memory(bool on) {

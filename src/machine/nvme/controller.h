@@ -29,7 +29,7 @@ class NvmeController final : public PciFunction, private nvme::Host {
     const BusMemory& bus;
     InterruptSink& interrupts;
     RegionMap& regions;
-    Translation& translation;
+    TranslationSource& translation;
     FaultInjector& faults;
   };
   NvmeController(std::string name, const DeviceSpec& spec, std::unique_ptr<nvme::Backing> backing,
@@ -47,6 +47,7 @@ class NvmeController final : public PciFunction, private nvme::Host {
 
  private:
   void on_bus_master(bool on) override;
+  void on_ats(bool on) override;
   void on_decodes_memory(bool on) override;
 
   bool is_running() const override;

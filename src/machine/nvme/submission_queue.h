@@ -26,7 +26,7 @@ class SubmissionQueue {
  public:
   struct Bus {
     RegionMap& regions;
-    Translation& translation;
+    TranslationSource& translation;
     Bdf requester;
   };
   // How commands are delayed and reordered: each takes at least `latency_ns`; with `shuffle` a random

@@ -78,6 +78,7 @@ class RawKernel {
   hw::RegionEntry* regions() { return bus_.at<hw::RegionEntry>(hw::kRegionTable); }
   hw::RequestRing& ring() { return *bus_.at<hw::RequestRing>(hw::kRequestRing); }
   hw::InterruptMailbox& interrupts() { return *bus_.at<hw::InterruptMailbox>(hw::kInterruptMailbox); }
+  const std::byte* firmware_table() { return bus_.data() + hw::kFirmwareTable; }
   static PhysAddr config(Bdf bdf) { return hw::kEcamBase + hw::pci::ecam_offset(bdf); }
 
   void write(PhysAddr address, uint64_t value, uint32_t width) {
@@ -90,8 +91,9 @@ class RawKernel {
   }
   uint64_t read(PhysAddr address, uint32_t width) {
     flush();
-    uint64_t offset = address < hw::kBarBase ? hw::kEcam + (address - hw::kEcamBase)
-                                             : hw::kBarWindow + (address - hw::kBarBase);
+    uint64_t offset = address < hw::kBarBase     ? hw::kEcam + (address - hw::kEcamBase)
+                      : address < hw::kIommuBase ? hw::kBarWindow + (address - hw::kBarBase)
+                                                 : hw::kIommuWindow + (address - hw::kIommuBase);
     switch (width) {
       case 1:
         return std::atomic_ref<uint8_t>(*bus_.at<uint8_t>(offset)).load();

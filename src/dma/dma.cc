@@ -23,7 +23,7 @@ const char* Dma::State::cannot_hand_over(const Device& device) const {
   if (!config.liveupdate) return "built without preservation of DMA memory";
   if (!kho.is_enabled()) return "kexec handover is off";
   if (device_memories.has(device)) return "the device has memory of its own";
-  if (traits.iommu || device.iommu() != nullptr) return "the device is behind an IOMMU";
+  if (traits.iommu) return "the device is behind an IOMMU that this subsystem does not know";
   if (config.cma || config.cma_size != 0) return "DMA memory may come from CMA";
   if (traits.restricted_pool) return "the device uses a restricted pool";
   if (config.arch_has_dma_alloc && !traits.coherent) return "the device uses the architecture's allocator";

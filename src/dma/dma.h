@@ -150,11 +150,13 @@ Result<Token> preserve_allocation(Device& device, const Coherent& allocation, At
 Status unpreserve_allocation(Device& device, Token token);
 
 // One-shot. Contents are untouched. Errors, all of which leak the memory once the record was found good:
-//   EOPNOTSUPP  KHO off, a device that is not on the direct path
+//   EOPNOTSUPP  KHO off; a device behind an IOMMU whose domain was not restored
 //   EINVAL      token: not a record of this device, damaged, or spent; size or attributes differ
 //   EAGAIN      would have to block and gfp may not
 //   EPERM       encryption differs from what was recorded
-//   ERANGE      this device's bus address of the memory is not the recorded one, or beyond its mask
+//   ERANGE      this device's bus address of the memory is not the recorded one, or beyond its mask; behind an IOMMU,
+//               the address leads elsewhere
+//   ENOENT, EINVAL  behind an IOMMU: somebody has claimed the address
 //   ENOMEM, EIO remapping or decryption failed; the pages were not preserved
 Result<Coherent> restore_allocation(Device& device, uint64_t size, mm::Gfp gfp, Attr attrs, Token token);
 

@@ -47,6 +47,11 @@ void unmap_single(Device& device, DmaAddr address, size_t size, Direction direct
 DmaAddr map_resource(Device& device, PhysAddr phys, size_t size, Direction direction, Attr attrs = Attr::kNone);
 void unmap_resource(Device& device, DmaAddr address, size_t size, Direction direction, Attr attrs = Attr::kNone);
 
+// A map that a predecessor made, behind an IOMMU whose domain was handed over, and that the device still uses: this kernel's
+// from now on, for unmap_phys(). Exactly as it was made, or refused; the device goes on either way. Bounced ones are not for
+// handing over. EOPNOTSUPP, ENOENT, EINVAL as IommuDma::claim().
+Status restore_mapping(Device& device, DmaAddr address, size_t size, Direction direction, Attr attrs = Attr::kNone);
+
 // Segments mapped, at most list.size(); 0: failed, nothing is mapped and the list is as it was.
 unsigned map_sg(Device& device, std::span<ScatterEntry> list, Direction direction, Attr attrs = Attr::kNone);
 // The whole list, not the mapped part.

@@ -3,7 +3,8 @@
 // What cannot be preserved, in the order of the checks (all EOPNOTSUPP):
 //
 //   KHO is off, or the kernel was built without DMA_LIVEUPDATE   there is no carrier
-//   the device has memory of its own, or is behind an IOMMU      not the direct path
+//   the device has memory of its own, or foreign DMA operations  not memory of this allocator
+//   the device's domain is not preserved                         the next kernel would not find the addresses
 //   DMA_CMA, or memory of a device's CMA area                    pages counted one by one, another owner
 //   a restricted pool                                            pool pages; the posted code forgets this one
 //   ARCH_HAS_DMA_ALLOC, incoherent                               the architecture's allocator
@@ -11,6 +12,7 @@
 //   NO_KERNEL_MAPPING, not forced unencrypted                    a cookie
 //   address in an atomic pool                                    pool pages
 //   no physical address behind the handle                        nothing to preserve
+//   behind an IOMMU, more than one block                         a record has room for one
 //
 // Pool pages belong to their pool, which the next kernel makes anew somewhere else.
 
@@ -19,6 +21,7 @@
 #include "dma/attribute_rules.h"
 #include "dma/direct.h"
 #include "dma/faults.h"
+#include "dma/iommu/iommu_dma.h"
 #include "dma/state.h"
 
 namespace causeway::dma {
@@ -27,12 +30,22 @@ namespace {
 
 const char* refusal(Dma::State& state, const Device& device, const Coherent& allocation, Attr attrs) {
   if (const char* reason = state.cannot_hand_over(device)) return reason;
+  if (device.iommu() != nullptr && !device.iommu()->is_preserved()) return "its domain is not preserved";
   if (direct::is_cookie(device, attrs)) return "memory without a kernel mapping";
   const platform::DirectMap& linear = state.map().direct_map();
   if (state.atomic_pools && linear.contains(allocation.cpu) &&
       state.atomic_pools->contains(linear.to_phys(allocation.cpu), align_up(allocation.size, kPageSize)))
     return "memory of an atomic pool";
-  if (!device.to_phys(allocation.handle)) return "no physical address behind the handle";
+  if (device.iommu() == nullptr && !device.to_phys(allocation.handle)) return "no physical address behind the handle";
+  return nullptr;
+}
+
+// What only the allocation itself tells. The device's traits may have changed since it was made; where it came from has not.
+const char* refusal(const Device& device, const Allocation& block) {
+  if (block.contiguous) return "memory of a CMA area";
+  if (block.route == Route::kDirect) return nullptr;
+  if (block.route != Route::kIommu || device.iommu() == nullptr) return "not memory of the direct path";
+  if (!device.iommu()->is_one_block(block)) return "memory behind an IOMMU that is not one block: kForceContiguous";
   return nullptr;
 }
 
@@ -41,7 +54,8 @@ abi::AllocRecord describe(const Device& device, const Allocation& block) {
   abi::AllocRecord record{};
   record.flags = static_cast<uint16_t>(
       flag(device.traits().force_unencrypted, abi::kForceDecrypted) | flag(block.remapped, abi::kRemapped) |
-      flag(block.uncached, abi::kUncached) | flag(device.traits().coherent, abi::kCoherentDevice));
+      flag(block.uncached, abi::kUncached) | flag(device.traits().coherent, abi::kCoherentDevice) |
+      flag(block.route == Route::kIommu, abi::kIommuMapped));
   record.page_phys = block.phys.value();
   record.size = block.size;
   record.order = block.order.value();
@@ -92,10 +106,9 @@ Result<Token> preserve_allocation(Device& device, const Coherent& allocation, At
   Allocation block = CW_TRY(state.allocations.mark_preserved(
       {allocation.cpu, allocation.handle, allocation.size, device.requester(),
        canonical_attrs(attrs, device.traits().coherent)}));
-  // The device's traits may have changed since it was allocated; where it came from has not.
-  Result<PhysAddr> where = block.route == Route::kDirect && !block.contiguous
-                               ? hand_over(state, device, block)
-                               : Result<PhysAddr>(fail(EOPNOTSUPP, "not memory of the direct path"));
+  const char* reason = refusal(device, block);
+  Result<PhysAddr> where =
+      reason == nullptr ? hand_over(state, device, block) : Result<PhysAddr>(fail(EOPNOTSUPP, reason));
   if (!where) {
     state.allocations.clear_preserved(block.cpu);
     return fail(where.error());

@@ -16,6 +16,7 @@
 #include "dma/attribute_rules.h"
 #include "dma/direct.h"
 #include "dma/faults.h"
+#include "dma/iommu/iommu_dma.h"
 #include "dma/state.h"
 
 namespace causeway::dma {
@@ -23,7 +24,7 @@ namespace causeway::dma {
 namespace {
 
 constexpr uint16_t kKnownFlags =
-    abi::kForceDecrypted | abi::kRemapped | abi::kUncached | abi::kCoherentDevice;
+    abi::kForceDecrypted | abi::kRemapped | abi::kUncached | abi::kCoherentDevice | abi::kIommuMapped;
 
 // Pages of the range that are preserved and not yet restored.
 uint64_t preserved_pages(Dma::State& state, PfnRange range) {
@@ -78,6 +79,14 @@ Status check_pages(Dma::State& state, const Allocation& block) {
 
 // The device goes on with the address it was given by the old kernel: any other is useless.
 Status check_handle(const Device& device, const abi::AllocRecord& record, Allocation& block) {
+  const IommuDma* iommu = device.iommu();
+  if ((iommu != nullptr) != ((record.flags & abi::kIommuMapped) != 0))
+    return fail(ERANGE, "the device does not see its memory the way it was recorded");
+  if (iommu != nullptr) {
+    block.handle = DmaAddr(record.dma_handle);
+    block.route = Route::kIommu;
+    return iommu->check_translation(block.handle, block.phys, align_up(block.size, kPageSize));
+  }
   auto handle = device.coherent_handle(block.phys, align_up(block.size, kPageSize));
   if (!handle) return fail(ERANGE, "the device cannot reach its memory any more");
   if (handle->value() != record.dma_handle) {
@@ -107,6 +116,9 @@ Result<Coherent> restore_block(Dma::State& state, Device& device, mm::Gfp gfp, A
   if (direct::must_use_atomic_pool(device, view, gfp))
     return fail(EAGAIN, "mapping or decrypting blocks, and the caller may not");
   CW_POINT("dma.restore.after_check");
+  // From here on the addresses are ours, restored or leaked: the device goes on using them.
+  if (block.route == Route::kIommu)
+    CW_TRY(device.iommu()->claim(block.handle, align_up(block.size, kPageSize), Direction::kBidirectional));
 
   if (view.decrypt) CW_TRY(direct::decrypt(state, block));
   CW_TRY(direct::map(state, view, attrs, block));
@@ -136,6 +148,8 @@ void count_leak(Dma::State& state, const Device& device, const abi::AllocRecord&
 Result<Coherent> restore_allocation(Device& device, uint64_t size, mm::Gfp gfp, Attr attrs, Token token) {
   Dma::State& state = device.dma().state();
   if (const char* reason = state.cannot_hand_over(device)) return fail(EOPNOTSUPP, reason);
+  if (device.iommu() != nullptr && !device.iommu()->is_restored())
+    return fail(EOPNOTSUPP, "the device's domain was not restored");
   CW_POINT("dma.restore.before_check");
   PhysAddr where(static_cast<uint64_t>(token));
   auto record =

@@ -45,6 +45,8 @@ Status iova_sync(Device& device, IovaState& state, uint64_t offset, uint64_t siz
 void iova_unlink(Device& device, IovaState& state, uint64_t offset, uint64_t size, Direction direction, Attr attrs);
 // The addresses alone; nothing may be linked any more.
 void iova_free(Device& device, IovaState& state);
+// As restore_mapping() (map.h), of a range that was linked from end to end.
+Status iova_restore(Device& device, IovaState& state, DmaAddr address, uint64_t size, Direction direction, Attr attrs);
 // unlink() of the first `mapped` bytes, then free().
 void iova_destroy(Device& device, IovaState& state, uint64_t mapped, Direction direction, Attr attrs);
 

@@ -10,7 +10,7 @@ using sync::MutexLock;
 DelayedWork::DelayedWork(const char* name, std::chrono::nanoseconds delay, std::function<void()> function)
     : name_(name), delay_(delay), function_(std::move(function)) {}
 
-DelayedWork::~DelayedWork() {
+void DelayedWork::stop() {
   sync::Thread thread;
   {
     MutexLock lock(mutex_);

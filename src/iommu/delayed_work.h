@@ -20,7 +20,9 @@ namespace causeway::iommu {
 class DelayedWork {
  public:
   DelayedWork(const char* name, std::chrono::nanoseconds delay, std::function<void()> function);
-  ~DelayedWork();
+  ~DelayedWork() { stop(); }
+  // Waits for the function; it does not run again.
+  void stop();
   void arm() {
     if (!armed_.load(std::memory_order_relaxed) && !armed_.exchange(true, std::memory_order_acq_rel)) wake();
   }

@@ -4,6 +4,17 @@
 
 namespace causeway::iommu {
 
+const char* name_of(DomainType type) {
+  switch (type) {
+    case DomainType::kBlocked: return "blocked";
+    case DomainType::kIdentity: return "identity";
+    case DomainType::kUnmanaged: return "unmanaged";
+    case DomainType::kDma: return "DMA";
+    case DomainType::kDmaFq: return "DMA-FQ";
+  }
+  return "?";
+}
+
 std::string describe_prot(uint32_t prot) {
   static constexpr std::array<const char*, 6> kNames = {"READ", "WRITE", "CACHE", "NOEXEC", "MMIO", "PRIV"};
   std::string text;

@@ -54,41 +54,52 @@ void FlushQueue::flush() {
   ended_.fetch_add(1, std::memory_order_seq_cst);
 }
 
-void FlushQueue::reap(Ring& ring) {
+// Frees addresses; tables are for the caller to free without the lock, since that may sleep.
+void FlushQueue::reap(Ring& ring, std::vector<FreeList>& tables) {
   const uint64_t ended = ended_.load(std::memory_order_acquire);
   while (ring.used != 0) {
-    const Entry& oldest = ring.entries[ring.head];
+    Entry& oldest = ring.entries[ring.head];
     if (oldest.counter >= ended) return;
+    if (!oldest.tables.empty()) tables.push_back(std::move(oldest.tables));
     iovas_.free_fast(oldest.pfn, oldest.pages);
     if (++ring.head == ring.entries.size()) ring.head = 0;
     --ring.used;
   }
 }
 
-void FlushQueue::add(uint64_t pfn, uint64_t pages) {
+void FlushQueue::free(std::vector<FreeList>& tables) {
+  for (FreeList& list : tables) domain_.free_tables(list);
+}
+
+void FlushQueue::add(uint64_t pfn, uint64_t pages, FreeList&& tables) {
+  std::vector<FreeList> freed;
   std::atomic_thread_fence(std::memory_order_seq_cst);
   {
     Ring& ring = rings_[rings_.size() == 1 ? 0 : mm::cpu_slot()];
     SpinLockGuard guard(ring.lock);
-    reap(ring);
-    if (ring.used == ring.entries.size() - 1) {
+    reap(ring, freed);
+    // Once for every flush of others that has begun and not ended, and once more: until then nothing here is free.
+    while (ring.used == ring.entries.size() - 1) {
       flush();
-      reap(ring);
+      reap(ring, freed);
     }
     size_t tail = ring.head + ring.used;
     if (tail >= ring.entries.size()) tail -= ring.entries.size();
-    ring.entries[tail] = {pfn, pages, begun_.load(std::memory_order_seq_cst)};
+    ring.entries[tail] = {pfn, pages, begun_.load(std::memory_order_seq_cst), std::move(tables)};
     ++ring.used;
   }
+  free(freed);
   timer_.arm();
 }
 
 void FlushQueue::drain() {
   flush();
+  std::vector<FreeList> freed;
   for (Ring& ring : rings_) {
     SpinLockGuard guard(ring.lock);
-    reap(ring);
+    reap(ring, freed);
   }
+  free(freed);
 }
 
 FlushQueue::Stats FlushQueue::stats() const {

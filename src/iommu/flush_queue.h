@@ -3,7 +3,7 @@
 //
 //   auto queue = CW_TRY(FlushQueue::create(domain, iovas, {}));
 //   domain.unmap(iova, size, gather);       // gather.queued: not flushed
-//   queue->add(pfn, pages);                 // freed to `iovas` some time later
+//   queue->add(pfn, pages, std::move(gather.freed));   // address and tables are freed some time later
 //
 // A ring for each CPU with 256 entries, flushed when one is full or 10 ms after an unmap; or, where a flush is expensive
 // (`single`), one ring of 32768 entries and a second. The rules of reuse are in flush_queue.cc. Thread-safe; add() may
@@ -38,8 +38,8 @@ class FlushQueue {
   // Flushes and frees what is left.
   ~FlushQueue();
 
-  // The range has been unmapped just now.
-  void add(uint64_t pfn, uint64_t pages);
+  // The range has been unmapped just now, and these tables with it.
+  void add(uint64_t pfn, uint64_t pages, FreeList&& tables = {});
   // Flushes and frees what was added before; all of it, unless another flush is under way.
   void drain();
 
@@ -54,6 +54,7 @@ class FlushQueue {
     uint64_t pfn;
     uint64_t pages;
     uint64_t counter;  // flushes begun when it was added
+    FreeList tables;
   };
   struct alignas(64) Ring {
     mutable sync::SpinLock lock{"iommu.flush_queue"};
@@ -63,7 +64,8 @@ class FlushQueue {
   };
   FlushQueue(Domain& domain, IovaDomain& iovas, const Options& options);
   void flush();
-  void reap(Ring& ring) CW_REQUIRES(ring.lock);
+  void reap(Ring& ring, std::vector<FreeList>& tables) CW_REQUIRES(ring.lock);
+  void free(std::vector<FreeList>& tables);
 
   Domain& domain_;
   IovaDomain& iovas_;

@@ -8,6 +8,7 @@
 
 #include "base/testing/results.h"
 #include "iommu/map_domain.h"
+#include "iommu/pt/testing/table_memory.h"
 
 namespace causeway::iommu {
 namespace {
@@ -61,6 +62,47 @@ TEST(FlushQueue, TheRingIsFlushedWhenThe256thUnmapFindsItFull) {
   EXPECT_EQ(space.domain.counts().flushes, 1u);
   EXPECT_EQ(space.queue->stats().queued, 1u);
   EXPECT_EQ(space.iovas.stats().live, 1u);
+}
+
+// A table that an unmap leaves is the hardware's until a flush that began after it.
+TEST(FlushQueue, TablesAreFreedAfterTheFlush) {
+  struct Tables final : Domain {
+    explicit Tables(IommuPages& memory) : pages(memory), table(must(make_vtdss({.pages = memory}))) {}
+    DomainType type() const override { return DomainType::kDmaFq; }
+    uint64_t page_sizes() const override { return table->info().page_sizes; }
+    Aperture aperture() const override { return table->info().aperture; }
+    Status map(Iova iova, PhysAddr phys, uint64_t size, uint32_t prot) override {
+      uint64_t mapped = 0;
+      return table->map(iova, phys, size, prot, &mapped);
+    }
+    void sync_map(Iova, uint64_t) override {}
+    uint64_t unmap(Iova iova, uint64_t size, Gather& gather) override { return table->unmap(iova, size, gather); }
+    void sync(Gather& gather) override { pages.free(gather.freed); }
+    void flush_all() override { in_use_at_flush = pages.pages(); }
+    void free_tables(FreeList& tables) override { pages.free(tables); }
+    std::optional<PhysAddr> iova_to_phys(Iova iova) const override { return table->iova_to_phys(iova); }
+    IommuPages& pages;
+    std::unique_ptr<IoPageTable> table;
+    uint64_t in_use_at_flush = 0;
+  };
+  kho::TestMachine machine;
+  TableMemory memory(machine);
+  Tables domain(memory.pages);
+  IovaDomain iovas({});
+  auto queue = must(FlushQueue::create(domain, iovas, {.timeout_ms = 1'000'000}));
+  const uint64_t pfn = must(iovas.alloc_fast(512, 1023, Flush::kYes));
+  ASSERT_EQ(pfn, 512u);
+  must(domain.map(Iova{MiB(2)}, PhysAddr{0x1000}, MiB(2), kRead));
+  EXPECT_EQ(memory.pages.pages(), 4u);
+  Gather gather{.queued = true};
+  ASSERT_EQ(domain.unmap(Iova{MiB(2)}, MiB(2), gather), MiB(2));
+  EXPECT_TRUE(gather.empty()) << "no range is tracked for a flush of everything";
+  queue->add(pfn, 512, std::move(gather.freed));
+  EXPECT_TRUE(gather.freed.empty());
+  EXPECT_EQ(memory.pages.pages(), 4u);
+  queue->drain();
+  EXPECT_EQ(domain.in_use_at_flush, 4u);
+  EXPECT_EQ(memory.pages.pages(), 3u);
 }
 
 // 47
@@ -120,6 +162,21 @@ TEST(FlushQueue, AFlushThatBeganBeforeTheUnmapDoesNotFreeItsAddress) {
   EXPECT_TRUE(iovas.find(during));
   queue->drain();
   EXPECT_FALSE(iovas.find(during));
+}
+
+// The flush that a full ring makes frees nothing then, since what is in the ring came after the other one began.
+TEST(FlushQueue, AFullRingIsNotOverrunWhileAnotherFlushIsUnderWay) {
+  SlowDomain domain;
+  IovaDomain iovas({});
+  auto queue = must(FlushQueue::create(domain, iovas, {.single = true, .timeout_ms = 1'000'000}));
+  domain.during_flush = [&] {
+    for (size_t i = 0; i < FlushQueue::kSingleEntries; ++i) queue->add(must(iovas.alloc(1, kLow)), 1);
+    EXPECT_EQ(queue->stats().queued, 1u);
+  };
+  queue->drain();
+  queue->drain();
+  EXPECT_EQ(queue->stats().queued, 0u);
+  EXPECT_EQ(iovas.stats().live, 0u);
 }
 
 TEST(FlushQueue, ItsEndFreesWhatIsQueued) {

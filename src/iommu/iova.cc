@@ -63,7 +63,8 @@ IovaDomain::IovaDomain(const Options& options)
 }
 
 IovaDomain::~IovaDomain() {
-  trimmer_.reset();
+  // Not reset(): the function that is waited for uses the pointer.
+  trimmer_->stop();
   for (Cpu& cpu : cpus_) {
     for (Cache& cache : cpu.classes) {
       SpinLockGuard guard(cache.lock);
@@ -159,6 +160,39 @@ Status IovaDomain::reserve(uint64_t first, uint64_t last) {
   return {};
 }
 
+std::vector<IovaDomain::Range> IovaDomain::take(uint64_t first, uint64_t last) {
+  std::vector<Range> taken;
+  SpinLockGuard guard(lock_);
+  // Top down, as the tree is threaded.
+  const IovaRange* at = tree_.at_or_below(last);
+  for (uint64_t end = last;; at = at->below) {
+    const bool free_to_first = at == nullptr || at->last < first;
+    if (free_to_first || at->last < end) taken.push_back({free_to_first ? first : at->last + 1, end, false});
+    if (free_to_first || at->first <= first) break;
+    end = at->first - 1;
+  }
+  std::reverse(taken.begin(), taken.end());
+  for (const Range& range : taken) tree_.insert(range.first, range.last, false);
+  return taken;
+}
+
+Status IovaDomain::cut(uint64_t first, uint64_t last) {
+  SpinLockGuard guard(lock_);
+  IovaRange* range = tree_.find(first);
+  if (range == nullptr || range->reserved || last < first || last > range->last)
+    return fail(EINVAL, "addresses that are not one range somebody has");
+  const uint64_t end = range->last;
+  // Its place in the tree is that of its first pfn, which stays.
+  if (range->first == first) {
+    range->last = last;
+  } else {
+    range->last = first - 1;
+    tree_.insert(first, last, false);
+  }
+  if (end != last) tree_.insert(last + 1, end, false);
+  return {};
+}
+
 std::optional<uint64_t> IovaDomain::take_cached(unsigned order, uint64_t length, uint64_t limit) {
   Cache& cache = cpus_[mm::cpu_slot()].classes[order];
   SpinLockGuard guard(cache.lock);
@@ -209,7 +243,7 @@ bool IovaDomain::put_cached(unsigned order, uint64_t pfn) {
 
 Result<uint64_t> IovaDomain::alloc_fast(uint64_t length, uint64_t limit, Flush flush) {
   if (length == 0) return fail(EINVAL, "addresses of no length");
-  if (length < uint64_t{1} << (kClasses - 1)) length = std::bit_ceil(length);
+  length = rounded(length);
   if (unsigned order = order_of(length); order < kClasses)
     if (auto pfn = take_cached(order, length, limit)) return *pfn;
   Result<uint64_t> pfn = alloc(length, limit);

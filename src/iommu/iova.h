@@ -14,9 +14,11 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/result.h"
 #include "base/types.h"
@@ -66,6 +68,16 @@ class IovaDomain {
     bool reserved;
   };
   std::optional<Range> find(uint64_t pfn) const;
+
+  // What alloc_fast() makes of a length: the range it hands out is as long, and free_fast() expects it to be.
+  static constexpr uint64_t rounded(uint64_t length) {
+    return length < uint64_t{1} << (kClasses - 1) ? std::bit_ceil(length) : length;
+  }
+  // -- For addresses that a predecessor handed out. What nobody has of [first, last] is handed out now, a range for each
+  // gap, in order.
+  std::vector<Range> take(uint64_t first, uint64_t last);
+  // [first, last] becomes a range of its own, cut out of the one it lies in. EINVAL: nobody has that one, or it is reserved.
+  Status cut(uint64_t first, uint64_t last);
 
   // A CPU goes offline: its magazines go back into the tree.
   void drain_cpu(unsigned cpu);

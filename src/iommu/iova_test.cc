@@ -4,6 +4,7 @@
 
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/log.h"
@@ -212,6 +213,64 @@ TEST(Iova, AFreeOfNobodysAddressesIsReported) {
   IovaDomain iovas({});
   iovas.free_fast(0x5000, 64);
   EXPECT_TRUE(log.contains("nobody has"));
+}
+
+TEST(Iova, WhatAPredecessorHandedOutIsTakenAroundWhatIsThere) {
+  IovaDomain iovas({});
+  must(iovas.reserve(0x10, 0x1f));
+  must(iovas.reserve(0x30, 0x30));
+  auto bounds = [](const std::vector<IovaDomain::Range>& ranges) {
+    std::vector<std::pair<uint64_t, uint64_t>> all;
+    for (const auto& range : ranges) all.emplace_back(range.first, range.last);
+    return all;
+  };
+  using Bounds = std::vector<std::pair<uint64_t, uint64_t>>;
+  EXPECT_EQ(bounds(iovas.take(0x8, 0x37)), (Bounds{{0x8, 0xf}, {0x20, 0x2f}, {0x31, 0x37}}));
+  EXPECT_EQ(bounds(iovas.take(0x12, 0x14)), Bounds{});
+  EXPECT_EQ(bounds(iovas.take(0x1f, 0x38)), (Bounds{{0x38, 0x38}}));
+  EXPECT_EQ(bounds(iovas.take(0x50, 0x50)), (Bounds{{0x50, 0x50}}));
+  EXPECT_EQ(iovas.stats().live, 5u);
+  EXPECT_EQ(iovas.stats().reserved, 2u);
+  EXPECT_EQ(error_of(iovas.reserve(0x2f, 0x2f)), EBUSY);
+}
+
+TEST(Iova, ACutRangeIsFreedByItself) {
+  IovaDomain iovas({});
+  iovas.take(0x20, 0x5f);
+  must(iovas.cut(0x28, 0x2b));
+  EXPECT_EQ(iovas.find(0x20)->last, 0x27u);
+  EXPECT_EQ(iovas.find(0x2a)->first, 0x28u);
+  EXPECT_EQ(iovas.find(0x2a)->last, 0x2bu);
+  EXPECT_EQ(iovas.find(0x2c)->last, 0x5fu);
+  must(iovas.cut(0x28, 0x2b));  // it is one already
+  must(iovas.cut(0x20, 0x20));
+  must(iovas.cut(0x5f, 0x5f));
+  EXPECT_EQ(error_of(iovas.cut(0x2b, 0x2c)), EINVAL);
+  EXPECT_EQ(error_of(iovas.cut(0x60, 0x60)), EINVAL);
+  must(iovas.reserve(0x70, 0x7f));
+  EXPECT_EQ(error_of(iovas.cut(0x70, 0x70)), EINVAL);
+  iovas.free_fast(0x28, 3);  // as the owner of three pages does
+  EXPECT_EQ(must(iovas.alloc_fast(4, 0x6f, Flush::kYes)), 0x28u);
+  iovas.free_fast(0x28, 4);
+  iovas.drain();
+  EXPECT_FALSE(iovas.find(0x28));
+  for (uint64_t pfn : {0x20, 0x21, 0x2c, 0x5f}) must(iovas.free(pfn));
+  EXPECT_EQ(iovas.stats().live, 0u);
+}
+
+// With ranges taken in between, what is handed out never overlaps.
+TEST(Iova, AllocationGoesOnAroundRangesThatWereTaken) {
+  IovaDomain iovas({});
+  std::set<uint64_t> used;
+  auto insert = [&](uint64_t first, uint64_t last) {
+    for (uint64_t pfn = first; pfn <= last; ++pfn) ASSERT_TRUE(used.insert(pfn).second) << pfn;
+  };
+  for (uint64_t round = 0; round < 200; ++round) {
+    uint64_t pfn = must(iovas.alloc(1 + round % 7, kLow));
+    insert(pfn, pfn + round % 7);
+    for (const auto& range : iovas.take(0xff000 + round * 37 % 4096, 0xff000 + round * 37 % 4096 + 5))
+      insert(range.first, range.last);
+  }
 }
 
 }  // namespace

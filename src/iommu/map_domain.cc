@@ -85,11 +85,12 @@ Status MapDomain::map(Iova iova, PhysAddr phys, uint64_t size, uint32_t prot) {
     break;
   }
   const uint64_t granule = uint64_t{1} << shift_;
-  if (((iova.value() | phys.value() | size) & (granule - 1)) != 0 || !in_range(iova, size))
+  if (((iova.value() | phys.value() | size) & (granule - 1)) != 0 || size == 0)
     return fail(EINVAL, "not whole pages of the domain");
+  if (!in_range(iova, size)) return fail(ERANGE, "outside of the domain's addresses");
   if ((prot & (kRead | kWrite)) == 0 || (prot & ~kProtMask) != 0) return fail(EINVAL, "a mapping without access");
   uint64_t end;
-  if (!checked_add(phys.value(), size - 1, &end) || end >> 52 != 0) return fail(EINVAL, "beyond physical memory");
+  if (!checked_add(phys.value(), size - 1, &end) || end >> 52 != 0) return fail(ERANGE, "beyond physical memory");
 
   const uint64_t first = iova.value() >> shift_;
   const uint64_t count = size >> shift_;
@@ -100,7 +101,7 @@ Status MapDomain::map(Iova iova, PhysAddr phys, uint64_t size, uint32_t prot) {
     Leaf* leaf = make_leaf(first + done);
     uint64_t used = 0;
     for (size_t i = from; i < from + here; ++i) used |= leaf->words[i].load(std::memory_order_relaxed);
-    if (used != 0) return fail(EEXIST, "mapped already");
+    if (used != 0) return fail(EADDRINUSE, "mapped already");
     done += here;
   }
   uint64_t value = phys.value() | kPresent | prot;
@@ -196,6 +197,31 @@ std::optional<PhysAddr> MapDomain::iova_to_phys(Iova iova) const {
   std::optional<Entry> entry = find(iova);
   if (!entry) return std::nullopt;
   return entry->phys;
+}
+
+void MapDomain::for_each_leaf(const std::function<bool(const IoPageTable::Leaf&)>& visit) const {
+  walk(root_, levels_, 0, visit);
+}
+
+// False: the visitor has seen enough.
+bool MapDomain::walk(const void* at, unsigned level, uint64_t page,
+                     const std::function<bool(const IoPageTable::Leaf&)>& visit) const {
+  const uint64_t granule = uint64_t{1} << shift_;
+  for (size_t slot = 0; slot < kSlots; ++slot) {
+    const uint64_t here = page | uint64_t{slot} << (level * kBits);
+    if (level != 0) {
+      const void* below = static_cast<const Table*>(at)->slots[slot].load(std::memory_order_acquire);
+      if (below != nullptr && !walk(below, level - 1, here, visit)) return false;
+      continue;
+    }
+    const uint64_t word = static_cast<const Leaf*>(at)->words[slot].load(std::memory_order_acquire);
+    if (word != 0 && !visit({.iova = Iova(here << shift_),
+                             .phys = PhysAddr(word & ~(granule - 1)),
+                             .size = granule,
+                             .prot = static_cast<uint32_t>(word & kProtMask)}))
+      return false;
+  }
+  return true;
 }
 
 MapDomain::Run MapDomain::translate(Iova iova, uint64_t bytes, uint32_t access) {

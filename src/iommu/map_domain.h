@@ -12,9 +12,11 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
 
 #include "iommu/domain.h"
+#include "iommu/pt/io_page_table.h"
 #include "mm/per_cpu_lists.h"
 #include "sync/guarded.h"
 
@@ -50,7 +52,7 @@ class MapDomain final : public Domain {
   uint64_t page_sizes() const override { return options_.page_sizes; }
   Aperture aperture() const override { return options_.aperture; }
 
-  // Beyond the contract: EINVAL for what leaves the aperture or physical memory's 52 bits, and for no access at all.
+  // ERANGE also for what leaves physical memory's 52 bits.
   Status map(Iova iova, PhysAddr phys, uint64_t size, uint32_t prot) override;
   void sync_map(Iova iova, uint64_t size) override;
   uint64_t unmap(Iova iova, uint64_t size, Gather& gather) override;
@@ -64,6 +66,8 @@ class MapDomain final : public Domain {
 
   // The table alone, as the domain's owner wrote it.
   std::optional<Entry> find(Iova iova) const;
+  // As of an IoPageTable, granule by granule.
+  void for_each_leaf(const std::function<bool(const IoPageTable::Leaf&)>& visit) const;
   Counts counts() const;
   // The n-th map() from now fails, n >= 1; nothing is mapped.
   void fail_map(unsigned nth, int code);
@@ -80,6 +84,7 @@ class MapDomain final : public Domain {
   Leaf* leaf_of(uint64_t page) const;
   Leaf* make_leaf(uint64_t page);
   void destroy(Table* table, unsigned level);
+  bool walk(const void* at, unsigned level, uint64_t page, const std::function<bool(const IoPageTable::Leaf&)>& visit) const;
   uint64_t word(uint64_t page) const;
   void forget(Iova first, Iova last, bool invalid_alone);
 

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <utility>
+#include <vector>
 
 #include "base/testing/results.h"
 #include "hw/dma_engine.h"
@@ -41,10 +43,10 @@ TEST(MapDomain, RefusesWhatIsNotWholeFreeGranules) {
   EXPECT_EQ(error_of(domain.map(Iova{0x1000}, PhysAddr{0}, 100, kAll)), EINVAL);
   EXPECT_EQ(error_of(domain.map(Iova{0x1000}, PhysAddr{0}, 0, kAll)), EINVAL);
   EXPECT_EQ(error_of(domain.map(Iova{0x1000}, PhysAddr{0}, KiB(4), kCache)), EINVAL);
-  EXPECT_EQ(error_of(domain.map(Iova{0}, PhysAddr{0}, KiB(4), kAll)), EINVAL);
-  EXPECT_EQ(error_of(domain.map(Iova{0xfff000}, PhysAddr{0}, KiB(8), kAll)), EINVAL);
-  EXPECT_EQ(error_of(domain.map(Iova{~uint64_t{0} - 0xfff}, PhysAddr{0}, KiB(8), kAll)), EINVAL);
-  EXPECT_EQ(error_of(domain.map(Iova{0x1000}, PhysAddr{uint64_t{1} << 52}, KiB(4), kAll)), EINVAL);
+  EXPECT_EQ(error_of(domain.map(Iova{0}, PhysAddr{0}, KiB(4), kAll)), ERANGE);
+  EXPECT_EQ(error_of(domain.map(Iova{0xfff000}, PhysAddr{0}, KiB(8), kAll)), ERANGE);
+  EXPECT_EQ(error_of(domain.map(Iova{~uint64_t{0} - 0xfff}, PhysAddr{0}, KiB(8), kAll)), ERANGE);
+  EXPECT_EQ(error_of(domain.map(Iova{0x1000}, PhysAddr{uint64_t{1} << 52}, KiB(4), kAll)), ERANGE);
   EXPECT_EQ(domain.counts().maps, 0u);
 }
 
@@ -52,7 +54,7 @@ TEST(MapDomain, AMapOverAnotherChangesNothing) {
   MapDomain domain;
   must(domain.map(Iova{MiB(2)}, PhysAddr{0x5000}, KiB(4), kAll));
   // The first 512 pages lie in another table than the one in the way.
-  EXPECT_EQ(error_of(domain.map(Iova{0}, PhysAddr{MiB(16)}, MiB(4), kAll)), EEXIST);
+  EXPECT_EQ(error_of(domain.map(Iova{0}, PhysAddr{MiB(16)}, MiB(4), kAll)), EADDRINUSE);
   EXPECT_EQ(domain.counts().mapped_bytes, KiB(4));
   EXPECT_FALSE(domain.iova_to_phys(Iova{0}));
   EXPECT_EQ(domain.iova_to_phys(Iova{MiB(2)}), PhysAddr{0x5000});
@@ -135,6 +137,24 @@ TEST(MapDomain, AccessIsChecked) {
   MapDomain blocked({.type = DomainType::kBlocked});
   must(blocked.map(Iova{0x10000}, PhysAddr{0x7000}, KiB(4), kAll));
   EXPECT_EQ(blocked.translate(Iova{0x10000}, 4, kRead).bytes, 0u);
+}
+
+TEST(MapDomain, ItsLeavesAreVisitedInOrder) {
+  MapDomain domain;
+  const uint64_t last = domain.aperture().end.value() - 0xfff;
+  must(domain.map(Iova{last}, PhysAddr{0x9000}, KiB(4), kRead));
+  must(domain.map(Iova{MiB(2) - 0x1000}, PhysAddr{0x7000}, KiB(8), kAll));
+  std::vector<std::pair<uint64_t, uint64_t>> seen;
+  domain.for_each_leaf([&](const IoPageTable::Leaf& leaf) {
+    EXPECT_EQ(leaf.size, KiB(4));
+    EXPECT_EQ(leaf.prot, leaf.iova.value() == last ? kRead : kAll);
+    seen.emplace_back(leaf.iova.value(), leaf.phys.value());
+    return true;
+  });
+  EXPECT_EQ(seen, (std::vector<std::pair<uint64_t, uint64_t>>{{MiB(2) - 0x1000, 0x7000}, {MiB(2), 0x8000}, {last, 0x9000}}));
+  unsigned visits = 0;
+  domain.for_each_leaf([&](const IoPageTable::Leaf&) { return ++visits < 2; });
+  EXPECT_EQ(visits, 2u);
 }
 
 TEST(MapDomain, TablesReachTheEndOfAnyAperture) {

@@ -21,6 +21,7 @@ enum AllocFlag : uint16_t {
   kRemapped = 1u << 1,
   kUncached = 1u << 2,
   kCoherentDevice = 1u << 3,
+  kIommuMapped = 1u << 4,  // dma_handle is an address of the device's domain, which is handed over by itself
 };
 
 struct AllocRecord {

@@ -134,6 +134,12 @@ void release_block(Dma::State& dma, const Allocation& block) {
 
 }  // namespace
 
+bool IommuDma::is_one_block(const Allocation& block) const {
+  if (is_pooled(state_->dma, block)) return false;
+  const mm::VmArea* area = scattered_area(state_->dma, block.cpu);
+  return area == nullptr || (block.order == kOrder0 && area->page_order == kOrder0);
+}
+
 Result<Allocation> IommuDma::alloc(Device& device, uint64_t size, mm::Gfp gfp, Attr attrs) {
   if (device.traits().force_unencrypted)
     return fail(EOPNOTSUPP, "behind an IOMMU there is no memory shared with the host");

@@ -96,6 +96,7 @@ iommu::Domain& IommuDma::domain() const { return state_->domain; }
 
 IommuDma::Stats IommuDma::stats() const {
   Stats stats{.mapped = state_->iovas.stats().live};
+  if (state_->restored != nullptr) stats.unclaimed = state_->restored->unclaimed() << state_->iovas.shift();
   if (state_->queue == nullptr) return stats;
   iommu::FlushQueue::Stats queue = state_->queue->stats();
   stats.queued = queue.queued;

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -24,16 +25,13 @@
 #include "dma/scatterlist.h"
 #include "dma/two_step.h"
 #include "iommu/domain.h"
+#include "iommu/pt/io_page_table.h"
+#include "iommu/reserved_region.h"
 #include "mm/gfp.h"
 
 namespace causeway::dma {
 
-// A window of addresses that must not be handed out (struct iommu_resv_region). Ends inclusive.
-struct ReservedRegion {
-  enum class Kind : uint8_t { kDirect, kReserved, kMsi, kSoftwareMsi };
-  Iova start, end;
-  Kind kind = Kind::kReserved;
-};
+using iommu::ReservedRegion;
 
 struct IommuDmaOptions {
   std::vector<ReservedRegion> reserved;       // of the devices
@@ -41,12 +39,17 @@ struct IommuDmaOptions {
   std::vector<BusWindow> dma_ranges;          // of the bridge: only these may be used; empty: all
   bool forcedac = false;                      // iommu.forcedac: no preference for 32 bits
   bool shadow_on_flush = false;               // one large queue: 32768 entries, 1 s
+  // The domain is a predecessor's: what it has mapped stays for those who claim it (restore_allocation(),
+  // restore_mapping(), iova_restore()), and its addresses are handed out to nobody else.
+  bool restored = false;
+  // What is mapped, in order of address, for a restored domain without a page_table().
+  std::function<void(const std::function<bool(const iommu::IoPageTable::Leaf&)>&)> leaves;
 };
 
 class IommuDma {
  public:
   // iommu_dma_init_domain. EFAULT: no usable aperture; EINVAL: dma_ranges overlap, the domain's pages are larger than the
-  // CPU's; EEXIST: the domain's addresses are handed out already. A flush queue that cannot be made turns kDmaFq into kDma.
+  // CPU's, it is restored and does not say what it has mapped; EEXIST: the domain's addresses are handed out already. A flush queue that cannot be made turns kDmaFq into kDma.
   static Result<std::unique_ptr<IommuDma>> create(Dma& dma, iommu::Domain& domain, const IommuDmaOptions& options);
   ~IommuDma();
 
@@ -86,12 +89,31 @@ class IommuDma {
   // MSI doorbells (iommu_dma_prepare_msi): the bus address of a doorbell page, mapped once per domain. ENOMEM.
   Result<DmaAddr> map_msi(Device& device, PhysAddr doorbell);
 
+  // -- Live update. The domain is preserved (iommu::LiveUpdate), so what is mapped in it can be handed over: whoever
+  // preserves it says so, and when it is not any more.
+  void set_preserved(bool preserved);
+  bool is_preserved() const;
+  // It was mapped by a predecessor when it came here.
+  bool is_restored() const;
+  // A range that the predecessor handed out as one becomes this kernel's. `address` and `size` as it was mapped. EOPNOTSUPP:
+  // not a restored domain; ENOENT: not all of it was mapped, or some is claimed; EINVAL: it was not mapped as one, or not
+  // for this direction.
+  Status claim(DmaAddr address, uint64_t size, Direction direction);
+  // Are these addresses those of the block, page by page? ERANGE.
+  Status check_translation(DmaAddr address, PhysAddr phys, uint64_t size) const;
+  // Is a coherent allocation one block, as one that is handed over has to be?
+  bool is_one_block(const Allocation& block) const;
+  // What nobody has claimed is unmapped, flushed and can be handed out again. After the handover has been committed and
+  // all drivers have adopted: devices fault from here on, or no device used it. Returns bytes.
+  uint64_t release_unclaimed();
+
   iommu::Domain& domain() const;
   struct Stats {
     uint64_t mapped = 0;         // live IOVA ranges, queued ones included
     uint64_t queued = 0;         // in flush queues
     uint64_t flushes = 0;        // of all, by queues
     bool deferred = false;       // a flush queue is in use
+    uint64_t unclaimed = 0;      // bytes that a predecessor has mapped and nobody has claimed
   };
   Stats stats() const;
   // Flushes and frees everything queued (tests; a domain's end does it too).

@@ -121,10 +121,15 @@ void IommuDma::State::unmap(Device& device, DmaAddr address, uint64_t size) {
   if (unmapped != *bytes) {
     CW_WARN_ONCE("dma", "{}: unmap of {:#x} bytes at {}, want the {:#x} that were mapped there", device.name(), *bytes,
                  start, unmapped);
-    if (unmapped == 0 || !owns(start, *bytes)) return;
+    if (unmapped == 0 || !owns(start, *bytes)) {
+      // Nobody's addresses, but tables may have gone with them.
+      if (!gather.freed.empty()) domain.flush_all();
+      domain.free_tables(gather.freed);
+      return;
+    }
   }
   if (gather.queued)
-    queue->add(start.value() >> iovas.shift(), *bytes >> iovas.shift());
+    queue->add(start.value() >> iovas.shift(), *bytes >> iovas.shift(), std::move(gather.freed));
   else
     give(start, *bytes);
 }

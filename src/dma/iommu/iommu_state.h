@@ -6,11 +6,13 @@
 //   state.unmap(device, DmaAddr(iova->value()), bytes);                        // flushed or queued, then free
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 
 #include "dma/direct_map.h"
 #include "dma/iommu/iommu_dma.h"
+#include "dma/iommu/restored_ranges.h"
 #include "dma/state.h"
 #include "iommu/flush_queue.h"
 #include "iommu/iova.h"
@@ -26,6 +28,8 @@ struct IommuDma::State {
   ~State();
   // Windows that are never handed out: of bridges, of the platform, and what lies outside `dma_ranges`.
   Status reserve(const IommuDmaOptions& options);
+  // What the domain has mapped already is not to be handed out; after reserve().
+  Status take_over(const IommuDmaOptions& options);
 
   // A range of bus addresses; `bytes` are whole granules, `limit` is the highest address the device drives.
   std::optional<Iova> take(Device& device, uint64_t bytes, uint64_t limit);
@@ -60,6 +64,8 @@ struct IommuDma::State {
   iommu::IovaDomain iovas;
   std::unique_ptr<iommu::FlushQueue> queue;  // null: strict
   std::unique_ptr<iommu::MsiDoorbells> doorbells;
+  std::unique_ptr<RestoredRanges> restored;  // null: the domain was empty
+  std::atomic<bool> preserved{false};
 
  private:
   bool owns(Iova start, uint64_t bytes) const;

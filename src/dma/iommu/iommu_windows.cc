@@ -80,6 +80,7 @@ Result<std::unique_ptr<IommuDma>> IommuDma::create(Dma& dma, iommu::Domain& doma
       log::warn("dma", "no flush queue, unmaps are strict: {}", queue.error().message);
   }
   CW_TRY(state->reserve(options));
+  if (options.restored) CW_TRY(state->take_over(options));
   return std::unique_ptr<IommuDma>(new IommuDma(std::move(state)));
 }
 

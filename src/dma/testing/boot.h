@@ -17,12 +17,8 @@
 
 #include "base/testing/results.h"
 #include "dma/dma.h"
-#include "kho/kho.h"
+#include "kho/testing/kernel_memory.h"
 #include "machine/machine.h"
-#include "mm/boot_memory.h"
-#include "mm/page_allocator.h"
-#include "mm/vmalloc.h"
-#include "platform/platform.h"
 
 namespace causeway::dma::testing {
 
@@ -37,22 +33,23 @@ struct BootOptions {
 class System {
  public:
   explicit System(const BootOptions& options = {}, uint64_t ram = MiB(64),
-                  std::vector<machine::DeviceSpec> devices = {}, machine::Translation* translation = nullptr)
-      : machine_(must(machine::Machine::create(
-            {.ram = ram, .devices = std::move(devices), .translation = translation}))) {
+                  std::vector<machine::DeviceSpec> devices = {}, machine::Translation* translation = nullptr,
+                  std::vector<machine::IommuSpec> iommus = {})
+      : machine_(must(machine::Machine::create({.ram = ram,
+                                                .devices = std::move(devices),
+                                                .iommus = std::move(iommus),
+                                                .translation = translation}))) {
     boot(options);
   }
   ~System() { die(); }
 
   // An orderly live update; `options` are the new kernel's.
   void kexec(const BootOptions& options = {}) {
-    if (kernel_.kho->is_enabled()) commit(hw::HandoverKind::kOrderly);
+    if (kho().is_enabled()) commit(hw::HandoverKind::kOrderly);
     crash(options);
   }
   // Publishes this kernel's handover; from then on it may die at any time.
-  void commit(hw::HandoverKind kind = hw::HandoverKind::kStanding) {
-    must(kernel_.kho->commit(kernel_.platform->mailbox(), kind, kernel_.platform->generation()));
-  }
+  void commit(hw::HandoverKind kind = hw::HandoverKind::kStanding) { memory_->commit(kind); }
   // The next kernel finds what was published last.
   void crash(const BootOptions& options = {}) {
     die();
@@ -65,70 +62,35 @@ class System {
     must(made.set_mask_and_coherent(bit_mask(64)));
     return made;
   }
-  platform::Platform& platform() { return *kernel_.platform; }
-  Dma& dma() { return *kernel_.dma; }
-  kho::Kho& kho() { return *kernel_.kho; }
-  mm::PageAllocator& pages() { return *kernel_.pages; }
-  mm::MemMap& map() { return *kernel_.map; }
-  mm::Vmalloc& vmalloc() { return *kernel_.vmalloc; }
+  platform::Platform& platform() { return *memory_->platform; }
+  Dma& dma() { return *dma_; }
+  kho::Kho& kho() { return *memory_->kho; }
+  mm::PageAllocator& pages() { return *memory_->pages; }
+  mm::MemMap& map() { return memory_->map; }
+  mm::Vmalloc& vmalloc() { return *memory_->vmalloc; }
   std::byte* at(PhysAddr phys) { return map().direct_map().to_virt(phys); }
 
-  // Pages of both zones that could be handed out now.
-  uint64_t free_pages() {
-    pages().drain_per_cpu_lists();
-    mm::PageStats stats = pages().stats();
-    uint64_t total = 0;
-    for (const mm::ZoneStats& zone : stats.zone) total += zone.free_pages;
-    return total;
-  }
+  uint64_t free_pages() { return memory_->free_pages(); }
   mm::FrameState state(PhysAddr phys, uint64_t page = 0) {
     return pages().state(Pfn::containing(phys) + page);
   }
 
  private:
-  struct Kernel {
-    std::unique_ptr<platform::Platform> platform;
-    std::optional<mm::MemMap> map;
-    std::optional<mm::BootMemory> memory;
-    std::unique_ptr<kho::Kho> kho;
-    std::unique_ptr<mm::PageAllocator> pages;
-    std::unique_ptr<mm::Vmalloc> vmalloc;
-    std::unique_ptr<Dma> dma;
-  };
-
   void boot(const BootOptions& options) {
-    Kernel& k = kernel_;
-    k.platform = must(platform::Platform::attach(machine_->connect()));
-    k.map.emplace(must(mm::MemMap::create(k.platform->direct_map())));
-    k.memory.emplace();
-    for (const platform::RamRange& ram : k.platform->ram()) must(k.memory->add({ram.base, ram.size}));
-    must(k.memory->reserve({PhysAddr{0}, MiB(1)}));  // as on a PC; and frame 0 never is anybody's
-    kho::KhoParams params{.enabled = options.kho, .format = options.format, .release = "test"};
-    params.scratch = {.absolute = true, .low = MiB(4), .global = MiB(8)};
-    k.kho = must(kho::Kho::create(*k.map, params));
-    must(k.kho->early_init(*k.memory, k.platform->mailbox().current()));
-    k.pages = must(mm::PageAllocator::create(*k.map));
-    k.pages->take_over(*k.memory);
-    k.vmalloc = std::make_unique<mm::Vmalloc>(*k.pages, *k.platform);
-    must(k.kho->init(*k.pages, *k.vmalloc));
-    k.dma = must(Dma::create(*k.pages, *k.vmalloc, *k.kho, options.dma));
-    k.dma->set_faults(options.faults);
+    memory_.emplace(machine_->connect(), kho::KhoParams{.enabled = options.kho, .format = options.format, .release = "test"});
+    dma_ = must(Dma::create(pages(), vmalloc(), kho(), options.dma));
+    dma_->set_faults(options.faults);
   }
 
   // Latest first; nothing is given back.
   void die() {
-    Kernel& k = kernel_;
-    k.dma.reset();
-    k.vmalloc.reset();
-    k.pages.reset();
-    k.kho.reset();
-    k.memory.reset();
-    k.map.reset();
-    k.platform.reset();
+    dma_.reset();
+    memory_.reset();
   }
 
   std::unique_ptr<machine::Machine> machine_;
-  Kernel kernel_;
+  std::optional<kho::testing::KernelMemory> memory_;
+  std::unique_ptr<Dma> dma_;
 };
 
 }  // namespace causeway::dma::testing

@@ -23,15 +23,11 @@
 
 #include "base/testing/results.h"
 #include "file/native_file.h"
-#include "kho/kho.h"
+#include "kho/testing/kernel_memory.h"
 #include "machine/machine.h"
 #include "memfd/client_memory.h"
 #include "memfd/frozen_files.h"
 #include "memfd/memfd_handler.h"
-#include "mm/boot_memory.h"
-#include "mm/page_allocator.h"
-#include "mm/vmalloc.h"
-#include "platform/platform.h"
 
 namespace causeway::memfd::testing {
 
@@ -46,7 +42,7 @@ class System {
     crash();
   }
   void commit(hw::HandoverKind kind = hw::HandoverKind::kStanding) {
-    must(kho().commit(platform().mailbox(), kind, platform().generation()));
+    kernel_->memory.commit(kind);
   }
   // The next kernel finds what was published last, and boots.
   void crash() {
@@ -67,21 +63,16 @@ class System {
   }
 
   machine::Machine& machine() { return *machine_; }
-  platform::Platform& platform() { return *kernel_.platform; }
-  kho::Kho& kho() { return *kernel_.kho; }
-  mm::PageAllocator& pages() { return *kernel_.pages; }
-  mm::MemMap& map() { return *kernel_.map; }
-  mm::Vmalloc& vmalloc() { return *kernel_.vmalloc; }
-  ClientMemory& memory() { return *kernel_.memory; }
-  FrozenFiles& frozen() { return *kernel_.frozen; }
-  MemfdHandler& handler() { return *kernel_.handler; }
+  platform::Platform& platform() { return *kernel_->memory.platform; }
+  kho::Kho& kho() { return *kernel_->memory.kho; }
+  mm::PageAllocator& pages() { return *kernel_->memory.pages; }
+  mm::MemMap& map() { return kernel_->memory.map; }
+  mm::Vmalloc& vmalloc() { return *kernel_->memory.vmalloc; }
+  ClientMemory& memory() { return kernel_->client_memory; }
+  FrozenFiles& frozen() { return kernel_->frozen; }
+  MemfdHandler& handler() { return kernel_->handler; }
 
-  uint64_t free_pages() {
-    pages().drain_per_cpu_lists();
-    uint64_t total = 0;
-    for (const mm::ZoneStats& zone : pages().stats().zone) total += zone.free_pages;
-    return total;
-  }
+  uint64_t free_pages() { return kernel_->memory.free_pages(); }
   uint64_t machine_regions() {
     uint64_t hot_added = 0;
     for (const platform::RamRange& range : platform().ram()) hot_added += range.hot_added;
@@ -94,47 +85,22 @@ class System {
 
  private:
   struct Kernel {
-    std::unique_ptr<platform::Platform> platform;
-    std::optional<mm::MemMap> map;
-    std::optional<mm::BootMemory> boot;
-    std::unique_ptr<kho::Kho> kho;
-    std::unique_ptr<mm::PageAllocator> pages;
-    std::unique_ptr<mm::Vmalloc> vmalloc;
-    std::unique_ptr<ClientMemory> memory;
-    std::unique_ptr<FrozenFiles> frozen;
-    std::unique_ptr<MemfdHandler> handler;
+    explicit Kernel(UniqueFd control) : memory(std::move(control)) {}
+    kho::testing::KernelMemory memory;
+    ClientMemory client_memory{*memory.platform, *memory.pages, *memory.kho};
+    FrozenFiles frozen;
+    MemfdHandler handler{client_memory, frozen, *memory.kho, *memory.vmalloc};
   };
 
-  void boot() {
-    Kernel& k = kernel_;
-    k.platform = must(platform::Platform::attach(machine_->connect()));
-    k.map.emplace(must(mm::MemMap::create(k.platform->direct_map())));
-    k.boot.emplace();
-    for (const platform::RamRange& ram : k.platform->ram())
-      must(ram.hot_added ? k.boot->add_client({ram.base, ram.size}) : k.boot->add({ram.base, ram.size}));
-    must(k.boot->reserve({PhysAddr{0}, MiB(1)}));
-    kho::KhoParams params{.release = "test"};
-    params.scratch = {.absolute = true, .low = MiB(4), .global = MiB(8)};
-    k.kho = must(kho::Kho::create(*k.map, params));
-    must(k.kho->early_init(*k.boot, k.platform->mailbox().current()));
-    k.pages = must(mm::PageAllocator::create(*k.map));
-    k.pages->take_over(*k.boot);
-    k.vmalloc = std::make_unique<mm::Vmalloc>(*k.pages, *k.platform);
-    must(k.kho->init(*k.pages, *k.vmalloc));
-    k.memory = std::make_unique<ClientMemory>(*k.platform, *k.pages, *k.kho);
-    k.frozen = std::make_unique<FrozenFiles>();
-    k.handler = std::make_unique<MemfdHandler>(*k.memory, *k.frozen, *k.kho, *k.vmalloc);
-  }
-
+  void boot() { kernel_.emplace(machine_->connect()); }
   // Latest first; nothing is given back.
   void die() {
-    Kernel& k = kernel_;
-    k.memory->abandon();
-    k = {};
+    kernel_->client_memory.abandon();
+    kernel_.reset();
   }
 
   std::unique_ptr<machine::Machine> machine_;
-  Kernel kernel_;
+  std::optional<Kernel> kernel_;
 };
 
 // -- A client's files.

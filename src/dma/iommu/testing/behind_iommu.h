@@ -24,7 +24,26 @@ namespace causeway::dma::testing {
 struct BehindIommu {
   using Options = iommu::MapDomain::Options;
   explicit BehindIommu(const Options& domain_options = {}, const IommuDmaOptions& options = {}, const Config& config = {})
-      : system(with(config)), domain(domain_options), iommu(must(IommuDma::create(system.dma(), domain, options))) {}
+      : boot(with(config)), system(boot), domain(domain_options), iommu(must(IommuDma::create(system.dma(), domain, options))) {}
+
+  // The next kernel. What is mapped stays mapped; that stands for page tables that are handed over.
+  void kexec() {
+    iommu.reset();
+    system.kexec(boot);
+    take_over();
+  }
+  void crash() {
+    iommu.reset();
+    system.crash(boot);
+    take_over();
+  }
+  void take_over() {
+    iommu = must(IommuDma::create(system.dma(), domain, restored_options()));
+    iommu->set_preserved(true);
+  }
+  IommuDmaOptions restored_options() {
+    return {.restored = true, .leaves = [this](auto visit) { domain.for_each_leaf(visit); }};
+  }
 
   Device device(DeviceTraits traits = {}, std::string name = "0000:00:01.0") {
     Device made = system.device(traits, std::move(name));
@@ -63,6 +82,7 @@ struct BehindIommu {
   }
   uint64_t mapped_bytes() { return domain.counts().mapped_bytes; }
 
+  const BootOptions boot;
   System system;
   iommu::MapDomain domain;
   std::unique_ptr<IommuDma> iommu;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/point.h"
+#include "dma/iommu/iommu_dma.h"
 #include "drivers/abi/dma_engine_v1.h"
 #include "drivers/stream_queue.h"
 #include "drivers/work_queue.h"
@@ -38,6 +39,7 @@ struct DmaEngine::State {
   Status adopt(const kho::Subtree& subtree);
   Status adopt_checked(const abi::Handover& handover);
   Status reset_device();
+  Status configure_device(unsigned address_width);
   void consume();
 
   DriverContext context;
@@ -48,6 +50,8 @@ struct DmaEngine::State {
   const uint32_t generation;
   uint8_t vector = 0;
   bool adopted = false;
+  std::atomic<bool> handed_over{false};
+  std::atomic<bool> may_map{false};  // a restored domain takes nothing new before the handover has been committed
 
   abi::Handover* handover = nullptr;  // ours, outgoing
   void* predecessor_handover = nullptr;
@@ -119,13 +123,18 @@ Status DmaEngine::State::reset_device() {
   return {};
 }
 
+Status DmaEngine::State::configure_device(unsigned address_width) {
+  CW_TRY(device.set_mask_and_coherent(dma::bit_mask(address_width)));
+  return context.iommu != nullptr ? dma::attach_iommu(device, *context.iommu) : Status{};
+}
+
 Status DmaEngine::State::set_up() {
   // Whatever it did for a kernel that left no handover, it does no more.
   function.set_bus_master(false);
   function.enable_memory();
   CW_TRY(reset_device());
   regs.write32(reg::kAddressWidth, options.address_width);
-  CW_TRY(device.set_mask_and_coherent(dma::bit_mask(options.address_width)));
+  CW_TRY(configure_device(options.address_width));
 
   vector = CW_TRY(context.platform.interrupts().allocate());
   sync::MutexLock stream_lock(stream_mutex);
@@ -157,7 +166,7 @@ Status DmaEngine::State::adopt_checked(const abi::Handover& old) {
   options.ring_log2 = old.ring_log2;
   options.buffer_size = old.buffer_size;
   options.address_width = old.address_width;
-  CW_TRY(device.set_mask_and_coherent(dma::bit_mask(old.address_width)));
+  CW_TRY(configure_device(old.address_width));
   if (regs.read32(reg::kAddressWidth) != old.address_width)
     return fail(EILSEQ, "the device drives another address width than was handed over");
   if (!function.bus_master()) return fail(EILSEQ, "the device is off the bus");
@@ -197,6 +206,8 @@ bool DmaEngine::adopted() const { return state_->adopted; }
 Status DmaEngine::preserve() {
   State& s = *state_;
   CW_POINT("drivers.dma_engine.preserve.begin");
+  if (s.device.iommu() != nullptr && !s.device.iommu()->is_preserved())
+    return fail(EOPNOTSUPP, "the device's domain is not preserved");
   s.handover = static_cast<abi::Handover*>(CW_TRY(s.context.kho.alloc_preserve(sizeof(abi::Handover))));
   abi::Handover& out = *s.handover;
   std::memcpy(out.compatible, abi::kCompatible, sizeof out.compatible);
@@ -216,6 +227,7 @@ Status DmaEngine::preserve() {
   }
   CW_POINT("drivers.dma_engine.preserve.before_subtree");
   CW_TRY(s.context.kho.add_subtree(subtree_name(s.function.bdf()), s.handover, sizeof(abi::Handover)));
+  s.handed_over = true;
   CW_POINT("drivers.dma_engine.preserve.end");
   return {};
 }
@@ -258,6 +270,7 @@ void DmaEngine::handover_committed() {
   if (Status released = s.stream->release_predecessor(); !released)
     log::warn("drivers", "{}: what the predecessor left is leaked: {}", s.function.bdf(), to_string(released.error()));
   s.committed = true;
+  s.may_map = true;
   if (s.adopted && s.options.sabotage == Sabotage::kEarlyFree) s.stream->free_posted_buffers(kEarlyFreed);
 }
 
@@ -270,10 +283,12 @@ void DmaEngine::freeze() {
   sync::MutexLock lock(s.stream_mutex);
   s.consuming = false;
   s.regs.write32(reg::queue_base(reg::kStreamQueue) + reg::kResetGap, 1);
+  if (!s.handed_over) s.function.set_bus_master(false);
 }
 
 void DmaEngine::thaw() {
   State& s = *state_;
+  if (!s.handed_over) s.function.set_bus_master(true);
   {
     sync::MutexLock lock(s.work_mutex);
     s.work_stopped = false;
@@ -304,7 +319,9 @@ Status DmaEngine::self_test() {
   State& s = *state_;
   sync::MutexLock lock(s.work_mutex);
   if (s.work_stopped) return fail(EBUSY, "the work queue is frozen");
-  Status result = s.work.verify_round_trip(0x9e3779b97f4a7c15 * (s.work_done + s.generation));
+  const uint64_t pattern = 0x9e3779b97f4a7c15 * (s.work_done + s.generation);
+  Status result = s.work.verify_round_trip(pattern);
+  if (result && s.device.iommu() != nullptr && (!s.adopted || s.may_map)) result = s.work.verify_fresh_maps(s.device, s.context.kho, pattern);
   ++(result ? s.work_done : s.work_failed);
   return result;
 }

@@ -107,7 +107,8 @@ class DmaEngine final : public Driver {
   Status start() override;
   // Recycling begins.
   void handover_committed() override;
-  // No work is in flight on the work queue when it returns. The device streams on.
+  // No work is in flight on the work queue when it returns. The device streams on, unless it is not handed over: behind an
+  // IOMMU whose domain is not preserved (preserve(): EOPNOTSUPP) it is taken off the bus.
   void freeze() override;
   void thaw() override;
   void shutdown() override;
@@ -115,7 +116,8 @@ class DmaEngine final : public Driver {
   // The subtree under which a driver of the function at `bdf` finds its predecessor's handover.
   static std::string subtree_name(Bdf bdf);
 
-  // A fill and a copy between the driver's two work buffers, verified. EIO, ETIMEDOUT, EBUSY (frozen).
+  // A fill and a copy between the driver's two work buffers, verified. Behind an IOMMU, too: writes through mappings that
+  // last no longer, which tells whether a device can still use addresses that were taken from it. EIO, ETIMEDOUT, EBUSY (frozen).
   Status self_test() override;
   DmaEngineStats stats() const;
 

@@ -16,12 +16,19 @@
 #include "kho/kho.h"
 #include "platform/platform.h"
 
+namespace causeway::dma {
+class IommuDma;
+}
+
 namespace causeway::drivers {
 
 struct DriverContext {
   platform::Platform& platform;
   dma::Dma& dma;
   kho::Kho& kho;
+  // What the function's DMA goes through; null: memory itself. Outlives the driver. Of an adopted device it is a restored
+  // one (IommuDma::is_restored()), or adoption is refused.
+  dma::IommuDma* iommu = nullptr;
 };
 
 class Driver {
@@ -31,8 +38,10 @@ class Driver {
   // The device was running when this kernel came, and goes on.
   virtual bool adopted() const = 0;
   // Before start() of a device set up by this kernel; an adopted one may be started first, which shortens the
-  // blackout. Errors: those of dma and kho.
+  // blackout, if it says so. Behind an IOMMU the domain has been preserved before. Errors: those of dma and kho.
   virtual Status preserve() = 0;
+  // False for an adopted device whose start() maps memory: a restored domain takes nothing new before the commit.
+  virtual bool may_start_before_commit() const { return true; }
   // Completions are consumed from here on.
   virtual Status start() = 0;
   // The handover that preserve() is part of has been committed: restored memory may be freed from now on.

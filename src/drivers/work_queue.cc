@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "dma/map.h"
 
 namespace causeway::drivers {
 
@@ -12,6 +13,7 @@ namespace reg = hw::dma_engine;
 
 namespace {
 constexpr uint64_t kTimeoutNs = 5'000'000'000;
+constexpr Order kFreshPages{4};
 }
 
 Status WorkQueue::allocate(dma::Device& device) {
@@ -85,6 +87,39 @@ Status WorkQueue::verify_round_trip(uint64_t pattern) {
                           [&](uint64_t word) { return word == pattern; });
   if (!same) return fail(EIO, "a copy by the device does not hold what was filled in");
   return {};
+}
+
+Status WorkQueue::fill_pages(dma::Device& device, std::byte* bytes, uint64_t pattern) {
+  // In another order each time: allocators give back what was freed last, so the same addresses would always lead to the
+  // same memory, and what the IOTLB had not forgotten would be right by chance.
+  for (uint64_t n = 0; n < kFreshPages.pages(); ++n) {
+    const uint64_t i = (n + turn_) % kFreshPages.pages();
+    DmaAddr address = dma::map_single(device, bytes + i * kPageSize, kPageSize, dma::Direction::kFromDevice);
+    CW_TRY(dma::mapping_error(device, address));
+    Status written = run({.source = pattern + i, .destination = address.value(), .length = kPageSize, .op = reg::Op::kFill});
+    // What did not complete may still be under way.
+    if (!written && written.error().code == Errno{ETIMEDOUT}) return written;
+    dma::unmap_single(device, address, kPageSize, dma::Direction::kFromDevice);
+    CW_TRY(written);
+  }
+  ++turn_;
+  const auto* words = reinterpret_cast<const uint64_t*>(bytes);
+  for (uint64_t i = 0; i < kFreshPages.bytes() / sizeof(uint64_t); ++i)
+    if (words[i] != pattern + i * sizeof(uint64_t) / kPageSize)
+      return fail(EIO, "the device wrote through a mapping that had been taken from it");
+  return {};
+}
+
+// Preserved for as long as the device may write there: a successor waits for the operation that is under way, but does not
+// know its memory, whose mapping it does not claim.
+Status WorkQueue::verify_fresh_maps(dma::Device& device, kho::Kho& kho, uint64_t pattern) {
+  mm::Page* page = CW_TRY(kho.allocator().alloc_pages(kFreshPages, mm::kGfpKernel | mm::kGfpZero));
+  Status preserved = kho.is_enabled() ? kho.preserve_page(page, kFreshPages) : Status{};
+  Status filled = preserved ? fill_pages(device, kho.map().address_as<std::byte>(page), pattern) : preserved;
+  if (!filled && filled.error().code == Errno{ETIMEDOUT}) return filled;
+  if (preserved && kho.is_enabled()) kho.unpreserve_page(page, kFreshPages);
+  kho.allocator().free_pages(page, kFreshPages);
+  return filled;
 }
 
 }  // namespace causeway::drivers

@@ -4,10 +4,12 @@
 // flight when the kernel dies can only write there.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "base/result.h"
 #include "drivers/descriptor_queue.h"
+#include "kho/kho.h"
 
 namespace causeway::drivers {
 
@@ -32,12 +34,18 @@ class WorkQueue {
   // operation; ETIMEDOUT: no completion.
   Status verify_round_trip(uint64_t pattern);
 
+  // Fresh pages, each mapped, written by the device and unmapped in turn. Addresses come again soon: a page that the device
+  // wrote through a translation it should have forgotten is a page that misses its pattern. EIO, ETIMEDOUT, ENOMEM.
+  Status verify_fresh_maps(dma::Device& device, kho::Kho& kho, uint64_t pattern);
+
   DescriptorQueue& queue() { return queue_; }
   const PreservedBuffer& buffer(unsigned i) const { return buffers_[i]; }
 
  private:
   Status run(hw::dma_engine::Descriptor descriptor);
+  Status fill_pages(dma::Device& device, std::byte* bytes, uint64_t pattern);
   DescriptorQueue queue_;
+  uint64_t turn_ = 0;  // of fill_pages()
   PreservedBuffer buffers_[2];
 };
 

@@ -26,6 +26,45 @@ bool parse_switch(std::string_view text, bool* value) {
   return true;
 }
 
+bool parse_bit(std::string_view text, bool* value) {
+  if (text != "0" && text != "1") return false;
+  *value = text == "1";
+  return true;
+}
+
+bool parse_hex(std::string_view text, unsigned max, unsigned* value) {
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value, 16);
+  return error == std::errc{} && end == text.data() + text.size() && *value <= max;
+}
+
+// "BB:DD.F,..."
+bool set_no_handover(BootParams& params, std::string_view text) {
+  while (!text.empty()) {
+    std::string_view word = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+    unsigned bus = 0, device = 0, function = 0;
+    if (word.size() != 7 || word[2] != ':' || word[5] != '.' || !parse_hex(word.substr(0, 2), 255, &bus) ||
+        !parse_hex(word.substr(3, 2), 31, &device) || !parse_hex(word.substr(6, 1), 7, &function))
+      return false;
+    params.no_handover.emplace_back(bus, device, function);
+  }
+  return true;
+}
+
+// Words as Linux has them; several, separated by commas.
+bool set_intel_iommu(BootParams& params, std::string_view text) {
+  while (!text.empty()) {
+    std::string_view word = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+    if (word == "on") params.iommu.enabled = true;
+    else if (word == "off") params.iommu.enabled = false;
+    else if (word == "sm_on") params.iommu.scalable = true;
+    else if (word == "sm_off") params.iommu.scalable = false;
+    else return false;
+  }
+  return true;
+}
+
 // Linux's swiotlb=, in slots; 0 slots are none.
 bool set_swiotlb(BootParams& params, std::string_view text) {
   dma::Config& dma = params.dma;
@@ -70,7 +109,7 @@ bool set_sabotage(BootParams& params, std::string_view mode) {
   }
   if (mode == "short-preserve") params.dma_faults.short_preserve = true;
   else if (mode == "wrong-refcount") params.dma_faults.restore_split = true;
-  else return false;
+  else return set_iommu_sabotage(params.iommu, mode);
   return true;
 }
 
@@ -95,6 +134,12 @@ const std::map<std::string_view, Setter>& setters() {
       {"coherent_pool",
        [](BootParams& p, std::string_view v) { return parse_number(v, &p.dma.atomic_pool_size); }},
       {"dma_debug", [](BootParams& p, std::string_view v) { return parse_switch(v, &p.dma.debug); }},
+      {"intel_iommu", set_intel_iommu},
+      {"iommu.passthrough",
+       [](BootParams& p, std::string_view v) { return parse_bit(v, &p.iommu.passthrough); }},
+      {"iommu.strict", [](BootParams& p, std::string_view v) { return parse_bit(v, &p.iommu.strict); }},
+      {"iommu.forcedac", [](BootParams& p, std::string_view v) { return parse_bit(v, &p.iommu.forcedac); }},
+      {"no_handover", set_no_handover},
       {"memory_pressure",
        [](BootParams& p, std::string_view v) { return parse_number(v, &p.memory_pressure_pages); }},
       {"ballast", [](BootParams& p, std::string_view v) { return parse_number(v, &p.ballast); }},

@@ -10,6 +10,11 @@
 //   swiotlb=SLOTS[,AREAS][,force] | off   bounce buffers, of 2 KiB each
 //   coherent_pool=BYTES         size of each atomic pool at first
 //   dma_debug=on|off            watch drivers' use of the DMA API (default off)
+//   intel_iommu=on|off|sm_on|sm_off   DMA remapping (default on where the machine has units); scalable mode where they have it
+//   iommu.passthrough=0|1       default domains are identity: nothing is translated, and nothing translated can be handed over
+//   iommu.strict=0|1            default domains are flushed at every unmap instead of now and then
+//   iommu.forcedac=0|1          bus addresses below 4 GiB are not preferred
+//   no_handover=BDF[,BDF...]    devices that stay behind at a live update
 //   memory_pressure=N           pages that the memory pressure thread holds (0: none)
 //   ballast=N                   DMA allocations of 4 KiB that are preserved too (benchmarks)
 //   dma_engine.ring=N           stream buffers (power of two)
@@ -25,16 +30,18 @@
 //   nvme.sgl=on|off             scatter-gather lists where they pay
 //   nvme.poll=on|off            no interrupts
 //   sabotage=MODE               skip-preserve, early-free, short-preserve, wrong-refcount, stop-device, drop-in-flight,
-//                               replay-in-flight
+//                               replay-in-flight; of the IOMMU: drop-context, reuse-did, te-off, skip-flush, stale-restore
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "dma/dma.h"
 #include "drivers/dma_engine.h"
 #include "drivers/nvme/nvme.h"
+#include "kernel/dma_remapping.h"
 #include "kho/kho.h"
 
 namespace causeway::kernel {
@@ -49,6 +56,8 @@ struct BootParams {
   drivers::DmaEngineOptions dma_engine;
   drivers::nvme::NvmeOptions nvme;
   dma::LiveUpdateFaults dma_faults;
+  IommuOptions iommu;
+  std::vector<Bdf> no_handover;
   std::string command_line;  // as given: the next kernel gets the same
 };
 

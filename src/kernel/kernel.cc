@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <span>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/point.h"
 #include "drivers/allocation_pool.h"
+#include "kernel/dma_remapping.h"
 #include "kernel/memory_pressure.h"
 #include "kho/abi/kho_v4.h"
 #include "kho/abi/typed_v1.h"
@@ -44,20 +46,31 @@ const char* name_of(BootKind kind) {
 
 struct Kernel::State {
   explicit State(const BootParams& boot_params) : params(boot_params) {}
+  struct Driven {
+    Bdf bdf;
+    std::unique_ptr<drivers::Driver> driver;
+  };
 
   Status read_handover(mm::BootMemory& boot);
   Status build_memory();
   Status start_luo();
   void quiesce_unclaimed_devices();
+  Status start_remapping();
   Status start_drivers();
   Status publish(hw::HandoverKind kind);
-  Status hand_over();
+  void probe(std::span<platform::PciFunction> functions);
+  // Of the drivers from the first-th on.
+  void start_each(size_t first, const std::function<bool(const drivers::Driver&)>& wanted);
+  void preserve_from(size_t first);
+  Status commit_from(size_t first);
+  Status preserve(Driven& device);
   void self_test(sync::StopToken stop);
   void driver_failed(Bdf bdf, const Error& error);
   void start_threads();
 
   BootParams params;
   BootKind boot_kind = BootKind::kCold;
+  bool devices_were_handed_over = false;
   uint64_t boot_began_ns = 0;
   uint64_t boot_ns = 0;
   uint64_t commit_ns = 0;
@@ -75,12 +88,9 @@ struct Kernel::State {
   std::unique_ptr<luo::Orchestrator> luo;
   uapi::Devices devices;
   std::unique_ptr<dma::Dma> dma;
+  std::unique_ptr<DmaRemapping> remapping;  // null: devices see physical addresses
   std::optional<dma::Device> pool_device;
   std::optional<drivers::AllocationPool> pool;
-  struct Driven {
-    Bdf bdf;
-    std::unique_ptr<drivers::Driver> driver;
-  };
   std::vector<Driven> driven;
   std::optional<MemoryPressure> pressure;
   sync::Thread self_test_thread;
@@ -142,7 +152,10 @@ void Kernel::State::quiesce_unclaimed_devices() {
     if (!function.bus_master()) continue;
     std::string subtree = drivers::nvme::Nvme::matches(function) ? drivers::nvme::Nvme::subtree_name(function.bdf())
                                                            : drivers::DmaEngine::subtree_name(function.bdf());
-    if (kho->retrieve_subtree(subtree)) continue;
+    if (kho->retrieve_subtree(subtree)) {
+      devices_were_handed_over = true;
+      continue;
+    }
     function.set_bus_master(false);
     log::warn("kernel", "{} was running and was not handed over: taken off the bus", function.bdf());
   }
@@ -169,6 +182,13 @@ Status Kernel::State::build_memory() {
   CW_TRY(start_luo());
   dma = CW_TRY(dma::Dma::create(*allocator, *vmalloc, *kho, params.dma));
   dma->set_faults(params.dma_faults);
+  return start_remapping();
+}
+
+// Every device is off the bus by now, or is handed over.
+Status Kernel::State::start_remapping() {
+  remapping = CW_TRY(DmaRemapping::start({*platform, *allocator, *kho, *dma, devices_were_handed_over}, params.iommu));
+  CW_POINT("kernel.boot.after_remapping");
   return {};
 }
 
@@ -197,9 +217,46 @@ Status Kernel::State::start_drivers() {
   if (Status restored = pool->restore_or_allocate(params.ballast); !restored)
     driver_errors.push_back(fmt::format("allocation pool: {}", to_string(restored.error())));
 
-  // Devices that were handed over come first: they are running, and their interrupt vectors are taken.
+  // Devices that were handed over come first: they are running, and their interrupt vectors are taken. What is set up anew
+  // takes longer, and nobody waits for it.
   std::vector<platform::PciFunction> functions = platform->pci().scan();
-  std::stable_partition(functions.begin(), functions.end(), [](const auto& f) { return f.bus_master(); });
+  auto fresh = std::stable_partition(functions.begin(), functions.end(), [](const auto& f) { return f.bus_master(); });
+  probe({functions.begin(), fresh});
+  platform->interrupts().start();
+  CW_POINT("kernel.boot.after_probe");
+
+  // An adopted device's records are waiting: consume first, preserve afterwards, if it can.
+  start_each(0, [](const drivers::Driver& driver) { return driver.may_start_before_commit(); });
+  boot_ns = monotonic_ns() - boot_began_ns;
+  CW_POINT("kernel.boot.after_first_work");
+  if (kho->is_enabled()) {
+    preserve_from(0);
+    if (pool->size() != 0) CW_TRY(pool->preserve());
+    if (remapping != nullptr) CW_TRY(remapping->publish());
+    CW_POINT("kernel.boot.before_commit");
+    CW_TRY(commit_from(0));
+    commit_ns = monotonic_ns() - boot_began_ns;
+    CW_POINT("kernel.boot.after_commit");
+    pool->handover_committed();
+  }
+  start_each(0, [](const drivers::Driver& driver) { return !driver.may_start_before_commit(); });
+
+  // One set up by this kernel may not write before its memory is preserved and the handover published.
+  const size_t adopted = driven.size();
+  probe({fresh, functions.end()});
+  CW_POINT("kernel.boot.after_fresh_probe");
+  if (kho->is_enabled() && driven.size() != adopted) {
+    preserve_from(adopted);
+    CW_TRY(commit_from(adopted));
+  }
+  start_each(adopted, [](const drivers::Driver&) { return true; });
+  // Not in the blackout: until then they are reserved memory like the others.
+  client_memory->drop_unused();
+  start_threads();
+  return {};
+}
+
+void Kernel::State::probe(std::span<platform::PciFunction> functions) {
   for (platform::PciFunction& function : functions) {
     auto probed = [&](auto driver) {
       if (driver) {
@@ -208,53 +265,57 @@ Status Kernel::State::start_drivers() {
         driver_failed(function.bdf(), driver.error());
       }
     };
-    drivers::DriverContext context{*platform, *dma, *kho};
+    dma::IommuDma* iommu = nullptr;
+    if (remapping != nullptr) {
+      Result<dma::IommuDma*> translated = remapping->probe(function);
+      if (!translated) {
+        driver_failed(function.bdf(), translated.error());
+        continue;
+      }
+      iommu = *translated;
+    }
+    drivers::DriverContext context{*platform, *dma, *kho, iommu};
     if (drivers::DmaEngine::matches(function))
       probed(drivers::DmaEngine::probe(context, function, params.dma_engine));
     else if (drivers::nvme::Nvme::matches(function))
       probed(drivers::nvme::Nvme::probe(context, function, params.nvme));
   }
-  platform->interrupts().start();
-  CW_POINT("kernel.boot.after_probe");
+}
 
-  // An adopted device's records are waiting: consume first, preserve afterwards. One set up by this
-  // kernel may not write before its memory is preserved and the handover published.
-  auto start = [&](bool adopted) {
-    for (Driven& device : driven) {
-      if (device.driver->adopted() != adopted) continue;
-      if (Status started = device.driver->start(); !started) driver_failed(device.bdf, started.error());
+void Kernel::State::start_each(size_t first, const std::function<bool(const drivers::Driver&)>& wanted) {
+  for (size_t i = first; i < driven.size(); ++i) {
+    if (!wanted(*driven[i].driver)) continue;
+    if (Status started = driven[i].driver->start(); !started) driver_failed(driven[i].bdf, started.error());
+  }
+}
+
+void Kernel::State::preserve_from(size_t first) {
+  for (size_t i = first; i < driven.size(); ++i) {
+    Status preserved = preserve(driven[i]);
+    if (preserved) continue;
+    if (preserved.error().code == Errno{EOPNOTSUPP}) {
+      log::info("kernel", "{} cannot be handed over and stops at a live update: {}", driven[i].bdf,
+                preserved.error().message);
+    } else {
+      driver_failed(driven[i].bdf, preserved.error());
     }
-  };
-  start(true);
-  boot_ns = monotonic_ns() - boot_began_ns;
-  CW_POINT("kernel.boot.after_first_work");
-  if (kho->is_enabled()) CW_TRY(hand_over());
-  start(false);
-  // Not in the blackout: until then they are reserved memory like the others.
-  client_memory->drop_unused();
-  start_threads();
+  }
+}
+
+Status Kernel::State::commit_from(size_t first) {
+  CW_TRY(publish(hw::HandoverKind::kStanding));
+  if (remapping != nullptr && first == 0) remapping->handover_committed();
+  for (size_t i = first; i < driven.size(); ++i) driven[i].driver->handover_committed();
   return {};
 }
 
-Status Kernel::State::hand_over() {
-  for (Driven& device : driven) {
-    Status preserved = device.driver->preserve();
-    if (preserved) continue;
-    if (preserved.error().code == Errno{EOPNOTSUPP}) {
-      log::info("kernel", "{} cannot be handed over and stops at a live update: {}", device.bdf,
-                preserved.error().message);
-    } else {
-      driver_failed(device.bdf, preserved.error());
-    }
-  }
-  if (pool->size() != 0) CW_TRY(pool->preserve());
-  CW_POINT("kernel.boot.before_commit");
-  CW_TRY(publish(hw::HandoverKind::kStanding));
-  commit_ns = monotonic_ns() - boot_began_ns;
-  CW_POINT("kernel.boot.after_commit");
-  for (Driven& device : driven) device.driver->handover_committed();
-  pool->handover_committed();
-  return {};
+// What translates a device first: its driver's allocations have addresses of that.
+Status Kernel::State::preserve(Driven& device) {
+  if (std::ranges::count(params.no_handover, device.bdf) != 0) return fail(EOPNOTSUPP, "no_handover= names it");
+  if (remapping != nullptr) CW_TRY(remapping->preserve(device.bdf));
+  Status preserved = device.driver->preserve();
+  if (!preserved && remapping != nullptr) remapping->unpreserve(device.bdf);
+  return preserved;
 }
 
 Status Kernel::State::publish(hw::HandoverKind kind) {
@@ -288,7 +349,11 @@ Status Kernel::freeze() {
   for (State::Driven& device : s.driven) device.driver->freeze();
   CW_POINT("kernel.freeze.before_publish");
   Status published = s.publish(hw::HandoverKind::kOrderly);
-  if (!published) thaw();
+  if (!published) {
+    thaw();
+    return published;
+  }
+  if (s.remapping != nullptr) s.remapping->shutdown();
   CW_POINT("kernel.freeze.end");
   return published;
 }
@@ -296,6 +361,7 @@ Status Kernel::freeze() {
 void Kernel::thaw() {
   State& s = *state_;
   s.luo->undo_serialize();
+  if (s.remapping != nullptr) s.remapping->undo_shutdown();
   if (Status published = s.publish(hw::HandoverKind::kStanding); !published)
     log::error("kernel", "the standing handover is not published: {}", to_string(published.error()));
   for (State::Driven& device : s.driven) device.driver->thaw();
@@ -329,6 +395,7 @@ KernelStatus Kernel::status() const {
   status.kho = s.kho->stats();
   status.pages = s.allocator->stats();
   status.dma = s.dma->stats();
+  if (s.remapping != nullptr) status.iommu = s.remapping->stats();
   status.luo = s.luo->stats();
   for (const State::Driven& device : s.driven) {
     std::string bdf = fmt::format("{}", device.bdf);
@@ -355,6 +422,7 @@ KernelStatus Kernel::status() const {
                                               status.dma.leaked));
   problem(status.dma.debug_errors != 0,
           fmt::format("dma-debug: {} misuses of the DMA API by drivers", status.dma.debug_errors));
+  for (const std::string& damage : status.iommu.damage) problem(true, fmt::format("iommu: {}", damage));
   problem(status.pressure_damaged != 0,
           fmt::format("{} blocks of allocated memory were written to by somebody else", status.pressure_damaged));
   return status;

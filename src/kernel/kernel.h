@@ -5,8 +5,8 @@
 //   kernel.reset();                                              // it dies; the machine runs on
 //   kernel = CW_TRY(Kernel::boot(machine.connect(), params));    // and the next one takes over
 //
-// Boot, in order: attach -> boot memory -> KHO reads the handover -> page allocator -> LUO -> DMA -> drivers
-// -> commit. A handover that cannot be read makes it a cold boot, and a cold boot first takes every device off
+// Boot, in order: attach -> boot memory -> KHO reads the handover -> page allocator -> LUO -> DMA -> IOMMU -> drivers
+// of what was handed over -> commit -> drivers of the rest. A handover that cannot be read makes it a cold boot, and a cold boot first takes every device off
 // the bus: they may be writing to memory that is about to be handed out.
 //
 // kexec: preflight() the target; freeze(); execve(); if that fails, thaw(). Between processes the
@@ -26,6 +26,7 @@
 #include "drivers/dma_engine.h"
 #include "drivers/nvme/nvme.h"
 #include "kernel/boot_params.h"
+#include "kernel/dma_remapping.h"
 #include "kho/kho.h"
 #include "luo/orchestrator.h"
 #include "memfd/client_memory.h"
@@ -54,6 +55,7 @@ struct KernelStatus {
   kho::KhoStats kho;
   mm::PageStats pages;
   dma::DmaStats dma;
+  DmaRemappingStats iommu;
   luo::Stats luo;
   std::vector<std::pair<std::string, drivers::DmaEngineStats>> engines;  // by BDF
   std::vector<std::pair<std::string, drivers::nvme::NvmeStats>> nvmes;

@@ -35,6 +35,18 @@ void write_kho(Writer out, const kho::KhoStats& kho) {
   out.number("tree_pages", kho.tree_pages);
 }
 
+void write_iommu(Writer out, const kernel::DmaRemappingStats& iommu) {
+  out.number("units", iommu.units);
+  out.number("devices", iommu.devices);
+  out.number("restored_devices", iommu.restored_devices);
+  out.number("restored_domains", iommu.restored_domains);
+  out.number("table_pages", iommu.table_pages);
+  out.number("faults", iommu.fault_count);
+  for (size_t i = 0; i < iommu.faults.size(); ++i) out.text(fmt::format("fault.{}", i), iommu.faults[i]);
+  out.number("damage", iommu.damage.size());
+  for (size_t i = 0; i < iommu.damage.size(); ++i) out.text(fmt::format("damage.{}", i), iommu.damage[i]);
+}
+
 template <typename Stats>
 void write_fields(Writer out, const Stats& stats) {
   for_each_field(stats, [&](const char* name, auto value) { out.number(name, static_cast<uint64_t>(value)); });
@@ -63,6 +75,7 @@ Lines status_lines(const kernel::KernelStatus& status) {
   mm_out.number("bad_pages", status.pages.bad_pages);
   mm_out.number("leaked_pages", status.pages.leaked_pages);
   mm_out.number("tainted", status.pages.tainted);
+  write_iommu(Writer(lines, "iommu."), status.iommu);
   Writer dma_out(lines, "dma.");
   dma_out.number("allocations", status.dma.allocations);
   dma_out.number("preserved", status.dma.preserved);

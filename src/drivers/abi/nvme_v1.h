@@ -3,6 +3,7 @@
 //   Handover (made anew by every generation)
 //     |-- tokens of the queues' rings and of the pages with PRP lists
 //     |-- physical addresses of the data buffers: queues * depth of them, right behind the Handover
+//     |-- kIommu: behind those, physical addresses of the queues' mapping records
 //     '-- queue[i].live --> LiveState (the same pages in every generation)
 //
 // As with the DMA engine the two are apart because a kernel may die at any instruction. LiveState has the command table:
@@ -50,6 +51,7 @@ struct Handover {
 static_assert(sizeof(Handover) == 120 + kMaxQueues * sizeof(QueueHandover));
 inline constexpr uint32_t kSgl = 1u << 0;     // the controller takes SGLs and the driver uses them
 inline constexpr uint32_t kPolled = 1u << 1;  // no interrupts
+inline constexpr uint32_t kIommu = 1u << 2;   // all addresses are those of the controller's domain
 
 enum class CommandState : uint8_t {
   kIdle = 0,
@@ -71,6 +73,25 @@ struct CommandEntry {
   uint64_t submitted_ns;  // CLOCK_MONOTONIC
 };
 static_assert(sizeof(CommandEntry) == 32);
+
+// Behind an IOMMU: what the data of one command is mapped as, a page for each identifier. Written while the identifier is
+// idle, and the truth when it is not. The successor claims the mappings, and unmaps them when the command completes.
+inline constexpr unsigned kMaxPieces = 255;
+enum MappingFlag : uint32_t {
+  kOneRange = 1u << 0,      // one piece, linked
+  kMmio = 1u << 1,          // memory of a peer
+  kFromDevice = 1u << 2,    // the controller writes to it
+};
+struct MappingRecord {
+  uint32_t count;  // of pieces; 0: nothing is mapped
+  uint32_t flags;
+  uint64_t reserved;
+  struct Piece {
+    uint64_t address;
+    uint64_t length;
+  } piece[kMaxPieces];
+};
+static_assert(sizeof(MappingRecord) == kPageSize);
 
 // Since the controller was enabled, over all kernels.
 struct Counters {

@@ -13,7 +13,9 @@
 //   poll     look at new completions, verify their data ->  LiveState: consumed   ->  doorbell
 //
 // Killed before the middle, the next kernel does it again; killed after it, it rings the doorbell. A buffer is filled for
-// the next command only after the completion of the last one counts, because until then it may be looked at again.
+// the next command only after the completion of the last one counts, because until then it may be looked at again. Behind
+// an IOMMU mappings go the same way: made and noted before a command counts as in flight, unmapped after its completion
+// does. What a dead kernel had mapped in between nobody claims.
 //
 // Thread-safe. Callbacks run on the thread that polls, with nothing held. The client is called with the queue locked.
 #pragma once
@@ -27,6 +29,7 @@
 #include "base/result.h"
 #include "drivers/abi/nvme_v1.h"
 #include "drivers/block_dma.h"
+#include "drivers/nvme/command_mappings.h"
 #include "drivers/nvme/controller.h"
 #include "drivers/nvme/data_pointer.h"
 #include "drivers/preserved_buffer.h"
@@ -75,12 +78,16 @@ class IoQueue {
   static uint32_t entries_for(uint32_t depth);
 
   Status allocate();
-  // Errors: those of dma; EINVAL, LiveState is not one; EILSEQ, it does not fit what the controller says.
-  Status restore(const abi::QueueHandover& handover);
+  // `mappings`: of the commands, 0 for none. Errors: those of dma; EINVAL, LiveState is not one; EILSEQ, it does not fit what
+  // the controller says.
+  Status restore(const abi::QueueHandover& handover, uint64_t mappings);
+  // The mappings of what is in flight become this kernel's. Before open(). Errors of CommandMappings::claim().
+  Status claim_mappings();
   // `with_rings`: false leaves the rings out (sabotage).
   Status preserve(abi::QueueHandover& handover, bool with_rings);
   Status release();
   QueueSetup setup() const;
+  const CommandMappings& mappings() const { return mappings_; }
 
   // Commands are taken, completions consumed; gives back to the controller what the predecessor could not any more.
   void open();
@@ -120,6 +127,12 @@ class IoQueue {
     Done done;
     Result<uint32_t> result;
   };
+  // What the controller calls a command.
+  static constexpr uint32_t kIndexMask = 0xff;
+  static_assert(abi::kMaxDepth <= kIndexMask);
+  static uint16_t identifier(const abi::CommandEntry& entry, uint32_t index) {
+    return static_cast<uint16_t>(entry.generation << 8 | index);
+  }
   const abi::QueueState& now() const { return live_->slot[live_->current.load(std::memory_order_relaxed)]; }
   abi::QueueState& begin_step() const;
   void finish_step();
@@ -132,6 +145,7 @@ class IoQueue {
   Status describe_data(uint32_t index, const Command& command, hw::nvme::Command& entry) CW_REQUIRES(mutex_);
   void ring_submission();
   void ring_completion();
+  void unmap_finished() CW_REQUIRES(mutex_);
   Status check_live() const;
   uint64_t pending() const;
 
@@ -150,6 +164,8 @@ class IoQueue {
   QueueClient* client_ CW_GUARDED_BY(mutex_) = nullptr;
   std::vector<Slot> slots_ CW_GUARDED_BY(mutex_);
   DataPointer data_ CW_GUARDED_BY(mutex_);
+  CommandMappings mappings_;
+  std::vector<uint32_t> finished_ CW_GUARDED_BY(mutex_);  // commands whose completion counts, still mapped
 };
 
 }  // namespace causeway::drivers::nvme

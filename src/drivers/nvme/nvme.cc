@@ -38,6 +38,7 @@ Nvme::~Nvme() {
 
 bool Nvme::adopted() const { return state_->adopted; }
 Status Nvme::preserve() { return state_->preserve(); }
+bool Nvme::may_start_before_commit() const { return !state_->adopted || state_->device.iommu() == nullptr; }
 
 Status Nvme::start() {
   State& s = *state_;

@@ -15,8 +15,11 @@
 // (io_queue.h). An adopted controller is never reset. If anything does not fit, it is taken off the bus first, what was
 // restored is leaked, and probe() returns the reason.
 //
-// What cannot be handed over: mappings by an IOMMU and bounced ones. preserve() is then EOPNOTSUPP; freeze() waits until
-// nothing is in flight and takes the controller off the bus, and the next kernel sets it up anew.
+// Behind an IOMMU the mappings of commands in flight are handed over with the domain: the successor claims every one in
+// probe(). It maps nothing new before its own handover has been committed, so it is to be started after that.
+//
+// What cannot be handed over: bounced mappings, and a domain that is not preserved. preserve() is then EOPNOTSUPP; freeze()
+// waits until nothing is in flight and takes the controller off the bus, and the next kernel sets it up anew.
 //
 // Once handed over, the controller may only reach memory that stays reserved: commands with other memory are EPERM. Their
 // memory stays the controller's until they complete; after a successor took over nobody is told of that.
@@ -34,10 +37,6 @@
 #include "drivers/driver.h"
 #include "drivers/nvme/io_queue.h"
 
-namespace causeway::dma {
-class IommuDma;
-}
-
 namespace causeway::drivers::nvme {
 
 // Mistakes a driver can make in a live update, made on purpose: for negative controls.
@@ -48,6 +47,7 @@ enum class Sabotage : uint8_t {
   kDropInFlight,    // the successor forgets what is in flight
   kStopDevice,      // the successor resets the controller
   kEarlyFree,       // the successor frees data buffers that are in use
+  kSkipClaim,       // the successor does not claim the mappings of what is in flight
 };
 
 struct NvmeOptions {
@@ -59,7 +59,6 @@ struct NvmeOptions {
   bool sgl = true;              // where the controller supports it and it pays
   bool poll = false;            // no interrupts
   uint32_t timeout_ms = 5000;   // then a command is given up
-  dma::IommuDma* iommu = nullptr;  // the controller's; null: none. Outlives the driver
   Sabotage sabotage = Sabotage::kNone;
 };
 inline constexpr uint64_t kDefaultFileBytes = MiB(8);
@@ -138,9 +137,10 @@ class Nvme final : public Driver {
   ~Nvme() override;  // a kernel's death: the controller runs on
 
   bool adopted() const override;
-  // As DmaEngine: before start() of a controller set up by this kernel; an adopted one may be started first.
+  // Before start() of a controller set up by this kernel; an adopted one may be started first, if it is not behind an IOMMU.
   // EOPNOTSUPP: it cannot be handed over.
   Status preserve() override;
+  bool may_start_before_commit() const override;
   Status start() override;
   void handover_committed() override;
   void freeze() override;

@@ -44,6 +44,8 @@ uint32_t buffers_of(const abi::Handover& handover) {
   return handover.file_bytes != 0 ? handover.queues * handover.depth : 0;
 }
 
+uint32_t mappings_of(const abi::Handover& handover) { return (handover.flags & abi::kIommu) != 0 ? handover.queues : 0; }
+
 }  // namespace
 
 Nvme::State::State(DriverContext ctx, platform::PciFunction fn, const NvmeOptions& opts)
@@ -95,8 +97,7 @@ Status Nvme::State::configure_device() {
   device.set_parameters({.max_segment_size = 0xffffffff, .min_align_mask = kPageSize - 1});
   device.set_pci_path({.upstream_bridge = 1 + function.bdf().bus(), .host_bridge_allowed = true});
   CW_TRY(device.set_mask_and_coherent(dma::bit_mask(64)));
-  if (options.iommu == nullptr) return {};
-  return dma::attach_iommu(device, *options.iommu);
+  return context.iommu != nullptr ? dma::attach_iommu(device, *context.iommu) : Status{};
 }
 
 void Nvme::State::make_queues(uint32_t count) {
@@ -168,11 +169,14 @@ Status Nvme::State::adopt(const kho::Subtree& subtree) {
   std::memcpy(&old, predecessor_handover, sizeof old);
   CW_TRY(check_handover(old));
   uint32_t count = buffers_of(old);
-  if (subtree.size < sizeof old + count * sizeof(uint64_t)) return fail(EINVAL, "the handover is too short");
-  return adopt_checked(old, {reinterpret_cast<const uint64_t*>(static_cast<abi::Handover*>(predecessor_handover) + 1), count});
+  if (subtree.size < sizeof old + (count + mappings_of(old)) * sizeof(uint64_t))
+    return fail(EINVAL, "the handover is too short");
+  const auto* behind = reinterpret_cast<const uint64_t*>(static_cast<abi::Handover*>(predecessor_handover) + 1);
+  return adopt_checked(old, {behind, count}, {behind + count, mappings_of(old)});
 }
 
-Status Nvme::State::adopt_checked(const abi::Handover& old, std::span<const uint64_t> buffer_blocks) {
+Status Nvme::State::adopt_checked(const abi::Handover& old, std::span<const uint64_t> buffer_blocks,
+                                  std::span<const uint64_t> mappings) {
   // The configuration of a running controller is its predecessor's, whatever this kernel's command line says.
   options.queues = old.queues;
   options.queue_depth = old.depth;
@@ -181,18 +185,22 @@ Status Nvme::State::adopt_checked(const abi::Handover& old, std::span<const uint
   options.seed = old.seed;
   options.poll = (old.flags & abi::kPolled) != 0;
   options.sgl = identity.sgl = (old.flags & abi::kSgl) != 0;
-  if (options.iommu != nullptr) return fail(EOPNOTSUPP, "a running controller cannot be put behind an IOMMU");
   identity.blocks = old.blocks;
   identity.block_log2 = old.block_log2;
   max_transfer = old.max_transfer;
   expected_epoch = old.epoch;
   CW_TRY(configure_device());
+  if ((device.iommu() != nullptr) != !mappings.empty())
+    return fail(EOPNOTSUPP, "a running controller cannot be put behind an IOMMU, nor taken from there");
+  if (device.iommu() != nullptr && !device.iommu()->is_restored())
+    return fail(EOPNOTSUPP, "the domain of a running controller was not restored");
   CW_TRY(controller.restore(device, old));
   CW_POINT("drivers.nvme.adopt.after_admin");
 
   make_queues(old.queues);
   for (uint32_t i = 0; i < old.queues; ++i) {
-    CW_TRY(queues[i]->restore(old.queue[i]));
+    CW_TRY(queues[i]->restore(old.queue[i], mappings.empty() ? 0 : mappings[i]));
+    if (options.sabotage != Sabotage::kSkipClaim) CW_TRY(queues[i]->claim_mappings());
     if (queues[i]->in_flight() != 0 && !function.bus_master())
       return fail(EILSEQ, "the controller is off the bus with commands in flight");
   }
@@ -229,14 +237,20 @@ Status Nvme::State::sabotage_adopted() {
       return {};
     case Sabotage::kNone:
     case Sabotage::kSkipPreserve:
+    case Sabotage::kSkipClaim:
     case Sabotage::kEarlyFree: return {};
   }
   return {};
 }
 
-// The successor knows nothing of this kernel's bus addresses and bounce buffers.
+// The successor knows nothing of this kernel's bounce buffers, and of bus addresses what is handed over with the domain.
 Status Nvme::State::can_be_handed_over() {
-  if (device.iommu() != nullptr) return fail(EOPNOTSUPP, "mappings by an IOMMU cannot be handed over");
+  if (device.iommu() != nullptr) {
+    if (!device.iommu()->is_preserved()) return fail(EOPNOTSUPP, "the controller's domain is not preserved");
+    return CommandMappings::wanted(device) ? Status{} : fail(EOPNOTSUPP, "bounced mappings cannot be handed over");
+  }
+  // Commands of an adopted controller are already under way, and were mapped as they have to be.
+  if (adopted) return {};
   for (uint32_t i = 0; i < buffers.count(); ++i) {
     std::optional<DmaAddr> own = device.to_dma(buffers.phys(i));
     DmaAddr mapped = dma::map_phys(device, buffers.phys(i), options.io_size, dma::Direction::kBidirectional, dma::Attr::kNone);
@@ -249,9 +263,9 @@ Status Nvme::State::can_be_handed_over() {
 
 Status Nvme::State::preserve() {
   CW_POINT("drivers.nvme.preserve.begin");
-  // Commands of an adopted controller are already under way, and were mapped as they have to be.
-  if (!adopted) CW_TRY(can_be_handed_over());
-  uint64_t size = sizeof(abi::Handover) + buffers.count() * sizeof(uint64_t);
+  CW_TRY(can_be_handed_over());
+  const bool iommu = device.iommu() != nullptr;
+  uint64_t size = sizeof(abi::Handover) + (buffers.count() + (iommu ? queues.size() : 0)) * sizeof(uint64_t);
   handover = static_cast<abi::Handover*>(CW_TRY(context.kho.alloc_preserve(size)));
   abi::Handover& out = *handover;
   std::memcpy(out.compatible, abi::kCompatible, sizeof out.compatible);
@@ -261,7 +275,8 @@ Status Nvme::State::preserve() {
   out.io_size = options.io_size;
   out.block_log2 = identity.block_log2;
   out.epoch = expected_epoch;
-  out.flags = (identity.sgl && options.sgl ? abi::kSgl : 0) | (options.poll ? abi::kPolled : 0);
+  out.flags = (identity.sgl && options.sgl ? abi::kSgl : 0) | (options.poll ? abi::kPolled : 0) |
+              (iommu ? abi::kIommu : 0);
   out.max_transfer = max_transfer;
   out.blocks = identity.blocks;
   out.file_bytes = options.file_bytes;
@@ -274,7 +289,9 @@ Status Nvme::State::preserve() {
     out.queue[i].vector = vectors.empty() ? 0 : vectors[i];
   }
   CW_POINT("drivers.nvme.preserve.after_queues");
-  CW_TRY(buffers.preserve({reinterpret_cast<uint64_t*>(handover + 1), buffers.count()}));
+  auto* behind = reinterpret_cast<uint64_t*>(handover + 1);
+  CW_TRY(buffers.preserve({behind, buffers.count()}));
+  for (size_t i = 0; iommu && i < queues.size(); ++i) behind[buffers.count() + i] = queues[i]->mappings().phys_value();
   CW_POINT("drivers.nvme.preserve.before_subtree");
   CW_TRY(context.kho.add_subtree(subtree_name(function.bdf()), handover, size));
   handed_over = true;

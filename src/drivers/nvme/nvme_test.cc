@@ -109,19 +109,19 @@ TEST_F(NvmeTest, BouncedDataIsRightAndCannotBeHandedOver) {
   EXPECT_TRUE(system.advances(10));
 }
 
-TEST_F(NvmeTest, DataBehindAnIommuIsRightAndCannotBeHandedOver) {
+TEST_F(NvmeTest, DataBehindAnIommuThatIsNotPreservedIsRightAndCannotBeHandedOver) {
   for (iommu::DomainType type : {iommu::DomainType::kDma, iommu::DomainType::kDmaFq}) {
     iommu::MapDomain domain({.type = type});
     iommu::testing::DomainTranslation translation(domain);
-    NvmeSystem system({.size = MiB(16)}, {}, &translation);
-    auto mappings = must(dma::IommuDma::create(system.system().dma(), domain, {}));
-    EXPECT_EQ(error_of(system.start({.io_size = KiB(8), .file_bytes = KiB(256), .iommu = mappings.get()})), EOPNOTSUPP);
+    NvmeSystem system({.size = MiB(16)}, {}, &translation, &domain);
+    system.domain_preserved = false;
+    EXPECT_EQ(error_of(system.start({.io_size = KiB(8), .file_bytes = KiB(256)})), EOPNOTSUPP);
     ASSERT_TRUE(system.wait_until([&] { return system.driver().stats().passes >= 1; }));
     NvmeStats stats = system.driver().stats();
     EXPECT_EQ(stats.corrupted + stats.lost + stats.duplicated + stats.refused, 0u);
     EXPECT_GT(domain.counts().maps, 64u);
     system.driver().shutdown();
-    mappings->drain();
+    system.iommu().drain();
     EXPECT_EQ(domain.counts().mapped_bytes, 0u);
     system.stop();
   }

@@ -19,7 +19,9 @@ struct Nvme::State {
   // nvme_probe.cc
   Status set_up();
   Status adopt(const kho::Subtree& subtree);
-  Status adopt_checked(const abi::Handover& old, std::span<const uint64_t> buffer_tokens);
+  // `mappings`: of the queues; empty without an IOMMU.
+  Status adopt_checked(const abi::Handover& old, std::span<const uint64_t> buffer_blocks,
+                       std::span<const uint64_t> mappings);
   Status configure_device();
   void make_queues(uint32_t depth);
   void make_workload();

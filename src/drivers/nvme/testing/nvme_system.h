@@ -15,16 +15,20 @@
 #include <thread>
 
 #include "dma/debug/debug.h"
+#include "dma/iommu/iommu_dma.h"
 #include "dma/testing/boot.h"
 #include "drivers/nvme/nvme.h"
+#include "iommu/map_domain.h"
 
 namespace causeway::drivers::nvme::testing {
 
 class NvmeSystem {
  public:
+  // `domain`: of the controller, with `translation` what the machine makes of it; it lives on from kernel to kernel.
   explicit NvmeSystem(const machine::NvmeOptions& disk = {.size = MiB(16)}, const dma::testing::BootOptions& boot = {},
-                      machine::Translation* translation = nullptr)
+                      machine::Translation* translation = nullptr, iommu::MapDomain* domain = nullptr)
       : boot_(with_debug(boot)),
+        domain_(domain),
         system_(boot_, MiB(64), {machine::DeviceSpec{.kind = machine::DeviceKind::kNvme, .nvme = disk}}, translation) {}
   ~NvmeSystem() { stop(); }
 
@@ -34,22 +38,30 @@ class NvmeSystem {
     std::abort();
   }
   Result<std::unique_ptr<Nvme>> probe(const NvmeOptions& options) {
-    return Nvme::probe({system_.platform(), system_.dma(), system_.kho()}, function(), options);
+    if (domain_ != nullptr && iommu_ == nullptr) {
+      iommu_ = must(dma::IommuDma::create(system_.dma(), *domain_,
+                                          {.restored = true, .leaves = [this](auto visit) { domain_->for_each_leaf(visit); }}));
+      iommu_->set_preserved(domain_preserved);
+    }
+    return Nvme::probe({system_.platform(), system_.dma(), system_.kho(), iommu_.get()}, function(), options);
   }
   // The order the kernel room has. The result is that of preserve().
   Status start(const NvmeOptions& options) {
     driver_ = must(probe(options));
     system_.platform().interrupts().start();
-    if (driver_->adopted()) must(driver_->start());
+    const bool early = driver_->adopted() && driver_->may_start_before_commit();
+    if (early) must(driver_->start());
     Status preserved = driver_->preserve();
     must(system_.kho().commit(system_.platform().mailbox(), hw::HandoverKind::kStanding, 1));
     driver_->handover_committed();
-    if (!driver_->adopted()) must(driver_->start());
+    if (iommu_ != nullptr) released = iommu_->release_unclaimed();
+    if (!early) must(driver_->start());
     return preserved;
   }
   void stop() {
     if (driver_) system_.platform().interrupts().stop();
     driver_.reset();
+    iommu_.reset();
     // A kernel without dma-debug was asked for by name.
     if (dma::Debug* debug = system_.dma().debug()) {
       EXPECT_EQ(debug->errors(), expected_misuse) << misuse(*debug);
@@ -75,6 +87,10 @@ class NvmeSystem {
   Nvme& driver() { return *driver_; }
   dma::testing::System& system() { return system_; }
   const dma::testing::BootOptions& boot_options() const { return boot_; }
+
+  dma::IommuDma& iommu() { return *iommu_; }
+  bool domain_preserved = true;
+  uint64_t released = 0;  // bytes that nobody claimed, of the kernel of the moment
 
   // Reports of dma-debug that the kernel of the moment is to end with.
   uint64_t expected_misuse = 0;
@@ -106,7 +122,9 @@ class NvmeSystem {
     return boot;
   }
   dma::testing::BootOptions boot_;
+  iommu::MapDomain* domain_;
   dma::testing::System system_;
+  std::unique_ptr<dma::IommuDma> iommu_;
   std::unique_ptr<Nvme> driver_;
 };
 

@@ -18,6 +18,7 @@
 #include "inspect/testing/decoding.h"
 #include "inspect/testing/driver_example.h"
 #include "inspect/testing/image_builder.h"
+#include "inspect/testing/iommu_example.h"
 #include "inspect/testing/mutator.h"
 #include "inspect/testing/sparse_image.h"
 #include "inspect/zstd_file.h"
@@ -68,9 +69,14 @@ class PeakMemory {
   uint64_t before_;
 };
 
+constexpr unsigned kKindsOfImages = 6;
+
+// Of all kinds together.
 uint64_t mutations() {
   if (const char* number = std::getenv("CW_MUTATIONS")) return std::strtoull(number, nullptr, 10);
-#if CW_SANITIZED
+#if defined(__SANITIZE_THREAD__)
+  return 2'000;  // there is one thread
+#elif CW_SANITIZED
   return 100'000;
 #else
   return 20'000;
@@ -83,6 +89,7 @@ void decode_and_render(std::span<const std::byte> bytes, bool search) {
   if (!image.has_value()) return;
   Options options = options_for(*image);
   if (!search) options.fdt = PhysAddr(ImageBuilder::kFdt);
+  options.device = {0, Bdf(0, 1, 0)};
   const Report report = decode(image->memory(), options);
   const uint64_t pages = bytes.size() / kPageSize + 1;
   // A page holds 512 words at most, each looked at once; the rest is what is the same for every image.
@@ -95,7 +102,7 @@ void decode_and_render(std::span<const std::byte> bytes, bool search) {
 
 void run_mutations(std::vector<std::byte> bytes, uint64_t seed, bool search) {
   Mutator mutator(bytes, seed);
-  for (uint64_t i = 0; i < mutations() / 4 && !testing::Test::HasFatalFailure(); ++i) {
+  for (uint64_t i = 0; i < mutations() / kKindsOfImages && !testing::Test::HasFatalFailure(); ++i) {
     SCOPED_TRACE(testing::Message() << "mutation " << i << " of seed " << seed);
     decode_and_render(mutator.damage(), search);
     mutator.undo();
@@ -124,6 +131,23 @@ TEST(Bounds, DamagedRawImagesOfTheWorkedExample) {
   run_mutations(std::move(raw), 3, false);
 }
 TEST(Bounds, DamagedImagesOfDrivers) { run_mutations(DriverExample(kho::Format::kTyped).core(), 4, false); }
+
+TEST(Bounds, DamagedImagesOfIommusLegacy) { run_mutations(IommuExample(IommuExample::Mode::kLegacy).core(), 5, false); }
+TEST(Bounds, DamagedImagesOfIommusScalable) { run_mutations(IommuExample(IommuExample::Mode::kScalable).core(), 6, false); }
+
+// Every entry of every level leads to the next table: 512^4 ways to 512 leaves.
+TEST(Bounds, PageTablesThatShareTablesAreReadOnce) {
+  IommuExample image(IommuExample::Mode::kLegacy);
+  for (unsigned level = IommuExample::kLevel; level > 0; --level) {
+    const uint64_t table = align_down(image.entry(0, 0x1000, level), kPageSize);
+    const auto link = image.get<uint64_t>(image.entry(0, 0x1000, level));
+    for (uint64_t i = 0; i < 512; ++i) image.put(table + i * 8, link);
+  }
+  Decoded decoded(image.core(), PhysAddr(ImageBuilder::kFdt));
+  EXPECT_EQ(decoded.report.iommu[0].domains[0].table_pages(), 4u);
+  EXPECT_TRUE(decoded.found("image.page-shared"));
+  EXPECT_LE(decoded.report.findings.list().size(), 1000u);
+}
 
 // Every node links the same node 512 times: 512^5 paths to one leaf.
 TEST(Bounds, ATreeOfSharedNodesIsReadOnce) {

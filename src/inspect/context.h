@@ -29,6 +29,13 @@ struct PageCopy {
   }
 };
 
+// What points to the IOMMU records of an image.
+struct IommuCarrier {
+  const char* name;
+  PhysAddr phys;
+  uint64_t size = 0;  // bytes, as the carrier says
+};
+
 class Context {
  public:
   Context(const Memory& memory_in, const Tree& tree_in, const Options& options_in, Report& report_in)
@@ -39,6 +46,7 @@ class Context {
   const Options& options;
   Report& report;
   Findings& findings;
+  std::vector<IommuCarrier> iommu_carriers;
   uint64_t files_kept = 0;
   uint64_t folios_kept = 0;
   uint64_t runs_kept = 0;

@@ -8,6 +8,7 @@
 #include "base/point.h"
 #include "inspect/context.h"
 #include "inspect/decoders.h"
+#include "inspect/iommu_decoder.h"
 #include "inspect/root_reader.h"
 
 namespace causeway::inspect {
@@ -160,6 +161,7 @@ Report decode(const Memory& memory, const Options& options) {
   Context context(memory, tree, options, report);
   if (root.bytes > 0) (void)context.claim(report.fdt_phys->aligned_down(kPageSize), "the root FDT");
   for (Subtree& subtree : report.subtrees) decode_subtree(context, subtree);
+  decode_iommu(context);
   context.check_folios();
   if (options.on_tree) options.on_tree(tree);
   return report;

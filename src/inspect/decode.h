@@ -14,6 +14,7 @@
 #include <functional>
 #include <optional>
 
+#include "base/types.h"
 #include "inspect/image_file.h"
 #include "inspect/memory.h"
 #include "inspect/report.h"
@@ -28,6 +29,15 @@ struct Options {
   uint64_t max_folios = uint64_t{1} << 20; // of all files
   uint64_t max_files = uint64_t{1} << 18;  // of all sessions
   uint64_t max_findings = 1000;
+  uint64_t max_iommu_records = uint64_t{1} << 16;  // of all units, domains and devices
+  uint64_t max_ranges = 4096;                      // of `device`
+
+  // Whose translation is to be in the report.
+  struct DeviceAddress {
+    uint16_t segment = 0;
+    Bdf bdf;
+  };
+  std::optional<DeviceAddress> device;
 
   // Called with every page that some structure of the handover lies in, tree nodes and FDT included.
   std::function<void(PhysAddr page)> on_structure_page;

@@ -6,6 +6,7 @@
 
 #include "drivers/abi/allocation_pool_v1.h"
 #include "drivers/abi/dma_engine_v1.h"
+#include "iommu/abi/iommu_v1.h"
 #include "kho/abi/kho_v4.h"
 #include "luo/abi/luo_v5.h"
 #include "memfd/abi/memfd_v2.h"
@@ -20,6 +21,7 @@ struct ByName {
 constexpr ByName kByName[] = {
     {kho::abi::kMetadataSubtree, decode_kexec_metadata},
     {luo::abi::kSubtree, decode_luo},
+    {iommu::abi::kCompatible, note_iommu},
 };
 
 struct ByFdt {
@@ -114,6 +116,11 @@ bool decode_file(Context& context, File& file, PhysAddr) {
     return true;
   }
   return false;
+}
+
+void note_iommu(Context& context, Subtree& subtree) {
+  subtree.format = iommu::abi::kCompatible;
+  context.iommu_carriers.push_back({"KHO subtree", subtree.phys, subtree.size});
 }
 
 void decode_kexec_metadata(Context& context, Subtree& subtree) {

@@ -19,6 +19,8 @@ void decode_subtree(Context& context, Subtree& subtree);
 // By subtree name: their layouts are the kernel's, and fill fields of the report of their own.
 void decode_kexec_metadata(Context& context, Subtree& subtree);
 void decode_luo(Context& context, Subtree& subtree);
+// Notes where it is, for decode_iommu(); likewise an FLB of that name.
+void note_iommu(Context& context, Subtree& subtree);
 
 // By compatible string of an FDT blob. `fdt` has been checked.
 void decode_memblock(Context& context, Subtree& subtree, const void* fdt);

@@ -9,6 +9,7 @@
 #include "inspect/render.h"
 #include "inspect/testing/decoding.h"
 #include "inspect/testing/image_builder.h"
+#include "inspect/testing/iommu_example.h"
 
 namespace causeway::inspect {
 namespace {
@@ -73,6 +74,19 @@ TEST(Golden, TextOfALinuxImage) {
 TEST(Golden, TextOfTheWorkedExample) {
   Decoded decoded(WorkedExample().core());
   expect_golden("worked_example.txt", render_text(decoded.report, {.name = "worked example"}));
+}
+
+TEST(Golden, TextAndJsonOfIommuState) {
+  using Mode = IommuExample::Mode;
+  for (const auto& [mode, name] : {std::pair(Mode::kLegacy, "legacy"), std::pair(Mode::kScalable, "scalable")}) {
+    const std::string file = std::string("iommu-") + name;
+    Decoded whole(IommuExample(mode).core());
+    expect_golden(file + ".txt", render_text(whole.report, {.name = file}));
+    Decoded device(IommuExample(mode).core(), {}, Bdf(0, 1, 0));
+    expect_golden(file + "-device.txt", render_text(device.report, {.name = file}));
+    const json all = to_json(device.report);
+    expect_golden(file + ".json", json{{"iommu", all["iommu"]}, {"translation", all["translation"]}}.dump(1) + "\n");
+  }
 }
 
 TEST(Golden, TextOfADamagedImage) {

@@ -1,6 +1,6 @@
 // libFuzzer entry: an image, decoded and rendered. Built by the preset `fuzz`; `make fuzz` runs it on testdata/corpus.
 //
-// The first byte of an input says what the rest is: 0, the bytes of an image file; 1 to 3, patches of a whole image that is
+// The first byte of an input says what the rest is: 0, the bytes of an image file; 1 to 5, patches of a whole image that is
 // built here, 12 bytes each, so that an input is short and most of its damage lies where a decoder gets to:
 //   operation (1)  word of the image (3)  operand (8)
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include "inspect/render.h"
 #include "inspect/testing/driver_example.h"
 #include "inspect/testing/image_builder.h"
+#include "inspect/testing/iommu_example.h"
 
 namespace causeway::inspect {
 namespace {
@@ -30,7 +31,9 @@ constexpr size_t kMaxPatches = 64;
 void decode_and_render(std::span<const std::byte> bytes) {
   auto image = ImageFile::from_bytes(bytes);
   if (!image.has_value()) return;
-  const Report report = decode(image->memory(), options_for(*image));
+  Options options = options_for(*image);
+  options.device = {0, Bdf(0, 1, 0)};
+  const Report report = decode(image->memory(), options);
   // Strict: what is printed is UTF-8, whatever the image held.
   const std::string json = to_json(report).dump(-1, ' ', false, nlohmann::json::error_handler_t::strict);
   const std::string text = render_text(report, {});
@@ -54,8 +57,9 @@ void apply_patch(const Patch& patch, std::vector<std::byte>& image) {
 }
 
 const std::vector<std::byte>& whole_image(uint8_t which) {
-  static const std::array<std::vector<std::byte>, 3> images{WorkedExample().core(), DriverExample().core(),
-                                                            DriverExample(kho::Format::kTyped).core()};
+  static const std::array<std::vector<std::byte>, 5> images{
+      WorkedExample().core(), DriverExample().core(), DriverExample(kho::Format::kTyped).core(),
+      IommuExample(IommuExample::Mode::kLegacy).core(), IommuExample(IommuExample::Mode::kScalable).core()};
   return images[which % images.size()];
 }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <unordered_set>
 
+#include "iommu/abi/iommu_v1.h"
 #include "inspect/decoders.h"
 #include "luo/abi/luo_v5.h"
 
@@ -94,6 +95,8 @@ void decode_flbs(Context& context, Luo& luo, PhysAddr at) {
     if (!names.insert(luo.flbs.back().name).second)
       context.findings.error("luo.duplicate-flb", at + offset, "two FLBs are named \"{}\": only the first can be found",
                              luo.flbs.back().name);
+    else if (luo.flbs.back().name == iommu::abi::kCompatible)
+      context.iommu_carriers.push_back({"LUO FLB", PhysAddr(ser.data), sizeof(iommu::abi::IommuFlbSer)});
     if (ser.count == 0)
       context.findings.warning("luo.flb-unused", at + offset, "FLB \"{}\" has count 0: it is never finished",
                                luo.flbs.back().name);

@@ -14,8 +14,10 @@ namespace causeway::inspect {
 struct TextOptions {
   std::string name;  // of the image
   bool all = false;  // every folio run, session and file; otherwise long lists are cut, and say so
+  size_t max_ranges = 32;  // mapped ranges of the device in the picture
 };
 
+// With Report::translation: its picture instead of the lists.
 std::string render_text(const Report& report, const TextOptions& options);
 nlohmann::json to_json(const Report& report);
 

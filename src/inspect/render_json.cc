@@ -1,6 +1,6 @@
 #include <nlohmann/json.hpp>
 
-#include "inspect/render.h"
+#include "inspect/render_iommu.h"
 
 namespace causeway::inspect {
 namespace {
@@ -121,7 +121,7 @@ json to_json(const Report& report) {
     metadata = {{"version", report.kexec_metadata->version},
                 {"previous_release", report.kexec_metadata->previous_release},
                 {"kexec_count", report.kexec_metadata->kexec_count}};
-  return {{"ok", report.findings.problems() == 0},
+  json whole{{"ok", report.findings.problems() == 0},
           {"file",
            {{"kind", report.kind},
             {"bytes", report.file_bytes},
@@ -136,12 +136,15 @@ json to_json(const Report& report) {
           {"scratch", std::move(scratch)},
           {"subtrees", subtrees_of(report)},
           {"kexec_metadata", std::move(metadata)},
+          {"iommu", iommu_json(report)},
           {"luo", report.luo.has_value() ? of(*report.luo) : json()},
           {"image_pages", report.image_pages},
           {"problems", std::move(problems)},
           {"notes", std::move(notes)},
           {"problem_count", report.findings.problems()},
           {"findings_omitted", report.findings.dropped()}};
+  if (report.translation.has_value()) whole["translation"] = translation_json(report);
+  return whole;
 }
 
 }  // namespace causeway::inspect

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "inspect/render.h"
+#include "inspect/render_iommu.h"
 #include "memfd/abi/memfd_v2.h"
 
 namespace causeway::inspect {
@@ -186,10 +186,13 @@ std::string seal_names(uint32_t seals) {
 std::string render_text(const Report& report, const TextOptions& options) {
   std::string out;
   header(out, report, options);
-  if (report.fdt_phys.has_value()) {
+  if (report.translation.has_value()) {
+    out += translation_text(report, options);
+  } else if (report.fdt_phys.has_value()) {
     memory_map(out, report);
     subtrees(out, report);
     if (report.luo.has_value()) luo(out, *report.luo, options);
+    out += iommu_text(report, options);
   }
   findings(out, report);
   return out;

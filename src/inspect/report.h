@@ -13,6 +13,7 @@
 
 #include "base/types.h"
 #include "inspect/finding.h"
+#include "inspect/iommu_report.h"
 #include "inspect/tree.h"
 #include "kho/key.h"
 
@@ -120,6 +121,8 @@ struct Report {
   std::vector<Subtree> subtrees;
   std::optional<KexecMetadata> kexec_metadata;
   std::optional<Luo> luo;
+  std::vector<IommuState> iommu;           // one per carrier that can be read
+  std::optional<Translation> translation;  // of Options::device, if it is in the image
   Findings findings{1000};
 
   // Pages and table entries looked at: follows the image's size, whatever it holds.

@@ -13,12 +13,14 @@
 namespace causeway::inspect {
 
 struct Decoded {
-  explicit Decoded(std::vector<std::byte> image, std::optional<PhysAddr> fdt = {}) : bytes(std::move(image)) {
+  explicit Decoded(std::vector<std::byte> image, std::optional<PhysAddr> fdt = {}, std::optional<Bdf> device = {})
+      : bytes(std::move(image)) {
     auto opened = ImageFile::from_bytes(bytes);
     if (!opened.has_value()) std::abort();
     file.emplace(std::move(*opened));
     Options options = options_for(*file);
     options.fdt = fdt;
+    if (device.has_value()) options.device = {0, *device};
     report = decode(file->memory(), options);
   }
 

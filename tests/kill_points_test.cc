@@ -19,20 +19,9 @@ constexpr unsigned kShards = 3;
 // Long enough for recycling and the self test, which go on for a while after the boot.
 constexpr unsigned kAfterBootMs = 150;
 
-constexpr std::string_view kNvmePoints = "drivers.nvme.";
-
-// The points of the workload's way: the NVMe driver's own, or all but those.
-std::vector<std::string> points_of_shard(const cli::Workload& workload, unsigned shard) {
-  Finished list = run({program("causeway-kernel"), "--list-points"});
-  EXPECT_EQ(list.status, 0) << list.err;
-  std::istringstream lines(list.out);
-  std::vector<std::string> points;
-  unsigned number = 0;
-  for (std::string point; std::getline(lines, point);) {
-    if (point.starts_with(kNvmePoints) != (&workload == &cli::nvme_workload())) continue;
-    if (number++ % kShards == shard) points.push_back(point);
-  }
-  return points;
+bool is_of_nvme(std::string_view point) { return point.starts_with("drivers.nvme."); }
+bool is_of_iommu(std::string_view point) {
+  return point.starts_with("iommu.") || point.starts_with("dma.iommu.") || point.starts_with("kernel.iommu.");
 }
 
 struct Matrix {
@@ -40,13 +29,36 @@ struct Matrix {
   unsigned hit;        // the kernel dies when it comes by the point for the hit-th time
   const char* format;  // of the handover
   const cli::Workload& (*workload)() = cli::stream_workload;
+  cli::IommuMode iommu = cli::IommuMode::kOff;
   friend void PrintTo(const Matrix& self, std::ostream* out) { *out << self.name; }
+
+  // With an IOMMU its own points, else the NVMe driver's own, or all but those.
+  bool has(std::string_view point) const {
+    if (is_of_iommu(point)) return iommu != cli::IommuMode::kOff;
+    return iommu == cli::IommuMode::kOff && is_of_nvme(point) == (workload == cli::nvme_workload);
+  }
 };
-constexpr Matrix kMatrices[] = {{"FirstHit", 1, "v4"},
-                                {"FourthHit", 4, "v4"},
-                                {"FirstHitTyped", 1, "typed"},
-                                {"NvmeFirstHit", 1, "v4", cli::nvme_workload},
-                                {"NvmeFortiethHit", 40, "v4", cli::nvme_workload}};
+constexpr Matrix kMatrices[] = {
+    {"FirstHit", 1, "v4"},
+    {"FourthHit", 4, "v4"},
+    {"FirstHitTyped", 1, "typed"},
+    {"NvmeFirstHit", 1, "v4", cli::nvme_workload},
+    {"NvmeFortiethHit", 40, "v4", cli::nvme_workload},
+    {"IommuFirstHit", 1, "v4", cli::stream_workload, cli::IommuMode::kLegacy},
+    {"IommuNvmeFirstHit", 1, "v4", cli::nvme_workload, cli::IommuMode::kScalable},
+};
+
+std::vector<std::string> points_of_shard(const Matrix& matrix, unsigned shard) {
+  Finished list = run({program("causeway-kernel"), "--list-points"});
+  EXPECT_EQ(list.status, 0) << list.err;
+  std::istringstream lines(list.out);
+  std::vector<std::string> points;
+  unsigned number = 0;
+  for (std::string point; std::getline(lines, point);) {
+    if (matrix.has(point) && number++ % kShards == shard) points.push_back(point);
+  }
+  return points;
+}
 
 enum class Outcome { kKilled, kNotReached };
 
@@ -66,12 +78,13 @@ class KillPoints : public ::testing::TestWithParam<std::tuple<Matrix, unsigned>>
 TEST_P(KillPoints, WorkSurvivesAKernelKilledAtEachOfThem) {
   const auto& [matrix, shard] = GetParam();
   const cli::Workload& workload = matrix.workload();
-  std::vector<std::string> points = points_of_shard(workload, shard);
+  std::vector<std::string> points = points_of_shard(matrix, shard);
   std::vector<std::string> not_reached;
   for (const std::string& point : points) {
     SCOPED_TRACE(point);
     LiveMachine machine(
         {.workload = &workload,
+         .iommu = matrix.iommu,
          .more = fmt::format("dma_engine.recycle=8 memory_pressure=256 ballast=32 kho_format={}", matrix.format)});
     ASSERT_TRUE(machine.boot()) << machine.trouble();
     ASSERT_TRUE(machine.wait_for_work(20));
@@ -105,8 +118,10 @@ INSTANTIATE_TEST_SUITE_P(All, KillPoints,
                          });
 
 // Killed anywhere, not only where somebody thought of it.
-TEST(KillAnywhere, StreamSurvivesKernelsKilledAtOddMoments) {
-  LiveMachine machine;
+class KillAnywhere : public ::testing::TestWithParam<LiveMachine::Options> {};
+
+TEST_P(KillAnywhere, WorkSurvivesKernelsKilledAtOddMoments) {
+  LiveMachine machine(GetParam());
   ASSERT_TRUE(machine.boot()) << machine.trouble();
   ASSERT_TRUE(machine.wait_for_work(20));
   const uint32_t epoch = machine.work().resets;
@@ -122,6 +137,14 @@ TEST(KillAnywhere, StreamSurvivesKernelsKilledAtOddMoments) {
   EXPECT_TRUE(machine.wait_for_work(100));
   EXPECT_THAT(machine.faults(epoch), IsEmpty());
 }
+const LiveMachine::Options kSystems[] = {
+    {},
+    {.iommu = cli::IommuMode::kLegacy},
+    {.workload = &cli::nvme_workload(), .iommu = cli::IommuMode::kScalable},
+};
+INSTANTIATE_TEST_SUITE_P(All, KillAnywhere, ::testing::ValuesIn(kSystems), [](const auto& param) {
+  return fmt::format("{}_{}", param.param.workload->name(), cli::name_of(param.param.iommu));
+});
 
 }  // namespace
 }  // namespace causeway::tests

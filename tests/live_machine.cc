@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "cli/iommu_seen.h"
 #include "cli/launch.h"
 #include "program.h"
 #include "server/control.h"
@@ -15,8 +16,10 @@ LiveMachine::LiveMachine(Options options) : workload_(*options.workload), name_(
   if (options.hold) words.push_back("dma_engine.overrun=hold");
   if (!options.more.empty()) words.push_back(options.more);
   command_line_ = fmt::format("{}", fmt::join(words, " "));
-  auto machine = cli::launch_machine(name_, {.ram = options.ram, .devices = workload_.devices("")}, {}, &trouble_);
+  auto machine = cli::launch_machine(name_, {.ram = options.ram, .devices = workload_.devices(""), .iommu = cli::machine_spec(options.iommu)}, {},
+                                     &trouble_);
   if (machine) machine_ = std::move(*machine);
+  has_iommu_ = options.iommu != cli::IommuMode::kOff;
 }
 
 bool LiveMachine::boot(const std::string& kernel, const std::vector<std::string>& arguments) {
@@ -74,6 +77,20 @@ std::vector<std::string> LiveMachine::faults(std::optional<uint32_t> epoch) cons
   if (work.devices == 0) found.push_back("no device is driven");
   for (const std::string& error : now->status.driver_errors) found.push_back("driver: " + error);
   for (const std::string& problem : now->status.problems) found.push_back("problem: " + problem);
+  if (has_iommu_) {
+    auto machine = client();
+    auto text = machine ? machine->status() : Result<std::string>(fail(machine.error()));
+    if (!text) return {"the machine does not answer"};
+    cli::MachineIommu iommu = cli::parse_machine_iommu(*text);
+    none("accesses the IOMMU refused", iommu.sum(&cli::IommuUnit::faults));
+    none("reports of the IOMMU", iommu.sum(&cli::IommuUnit::reports));
+    none("times translation was switched off", iommu.sum(&cli::IommuUnit::te_off_transitions));
+    for (const cli::IommuUnit& unit : iommu.units) {
+      if (!unit.enabled) found.push_back("translation is off");
+      for (const std::string& line : unit.fault_texts) found.push_back("fault: " + line);
+      for (const std::string& line : unit.report_texts) found.push_back("report: " + line);
+    }
+  }
   if (epoch && work.resets != *epoch) found.push_back(fmt::format("device epoch: {}, want {}", work.resets, *epoch));
   return found;
 }

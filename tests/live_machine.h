@@ -14,6 +14,7 @@
 
 #include "cli/child.h"
 #include "cli/demo.h"
+#include "cli/iommu_mode.h"
 #include "cli/live_update.h"
 #include "cli/machine_client.h"
 #include "cli/snapshot.h"
@@ -29,6 +30,7 @@ class LiveMachine {
     unsigned rate = 2000;
     unsigned depth = 32;      // commands in flight (nvme)
     bool hold = true;         // no buffer posted: the device waits instead of dropping, however long no kernel runs
+    cli::IommuMode iommu = cli::IommuMode::kOff;
     std::string more;         // further words of the kernel's command line
   };
   explicit LiveMachine(Options options);
@@ -52,7 +54,7 @@ class LiveMachine {
   cli::Work work() const { return status() ? workload_.work(*status()) : cli::Work{}; }
   // Until it has done `more` records or commands; false if it stands still.
   bool wait_for_work(uint64_t more);
-  // Everything that is wrong with the work and the memory now; empty: nothing. A device reset is an
+  // Everything that is wrong with the work, the memory and the IOMMU now; empty: nothing. A device reset is an
   // error if `epoch` is given and differs.
   std::vector<std::string> faults(std::optional<uint32_t> epoch = {}) const;
 
@@ -65,6 +67,7 @@ class LiveMachine {
   std::string name_;
   std::string command_line_;
   std::string trouble_;
+  bool has_iommu_ = false;
   cli::Child machine_;
   cli::Child kernel_;
 };

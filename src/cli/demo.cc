@@ -36,6 +36,7 @@ class Demo {
         kernel_socket_(server::kernel_socket_name(name_)) {
     run_.workload = options.workload;
     run_.wanted_updates = options.updates;
+    run_.iommu_mode = options.iommu;
   }
 
   DemoRun run() {
@@ -65,8 +66,10 @@ class Demo {
       if (!disk_) return failed("no memory for a disk");
       disk = fmt::format("/proc/{}/fd/{}", ::getpid(), disk_.get());
     }
-    auto machine =
-        launch_machine(name_, {.ram = options_.ram, .devices = options_.workload->devices(disk)}, child, &reason);
+    auto machine = launch_machine(
+        name_,
+        {.ram = options_.ram, .devices = demo_devices(options_, disk), .iommu = machine_spec(options_.iommu)}, child,
+        &reason);
     if (!machine) return failed(reason);
     machine_ = std::move(*machine);
     if (options_.sabotage != nullptr && done_by_machine(*options_.sabotage) && !inject()) return false;
@@ -78,6 +81,7 @@ class Demo {
     auto first = take_snapshot(kernel_socket_);
     if (!first) return failed("the first kernel does not tell its status: " + brief(first.error()));
     run_.first = std::move(*first);
+    begin_iommu_generation(run_.first->status.generation);
     return true;
   }
 
@@ -114,6 +118,7 @@ class Demo {
     std::string reason;
     auto running = program_of_process(kernel_.pid());
     if (!running) return failed(fmt::format("update {}: the kernel died ({})", number, death_of_kernel()));
+    end_iommu_generation();
     auto target = program_path(other_kernel(*running));
     if (!target) return failed(fmt::format("update {}: no second kernel beside the causeway program", number));
     auto done = live_update(kernel_socket_, *target, &reason);
@@ -123,6 +128,7 @@ class Demo {
     }
     if (!run_.updates.empty()) run_.updates.back().end = done->before;
     run_.updates.push_back({std::move(done->before), done->after, done->after});
+    begin_iommu_generation(run_.updates.back().after.status.generation);
     show_progress(run_.updates.back().after);
     return true;
   }
@@ -159,12 +165,31 @@ class Demo {
         if (options_.workload->work(*run_.later).done > options_.workload->work(*run_.last).done) break;
       }
     }
+    end_iommu_generation();
     if (disk_ && run_.later) look_at_the_disk();
     run_.machine_alive = machine_.running();
     auto machine = MachineClient::connect(server::machine_socket_name(name_));
     if (machine) {
       if (auto text = machine->status()) run_.machine_status = std::move(*text);
     }
+  }
+
+  // What the machine's IOMMUs say now; nothing without any.
+  std::optional<MachineIommu> look_at_the_iommu() {
+    if (options_.iommu == IommuMode::kOff) return std::nullopt;
+    auto machine = MachineClient::connect(server::machine_socket_name(name_));
+    if (machine) {
+      if (auto text = machine->status()) return parse_machine_iommu(*text);
+    }
+    failed("the machine does not tell what its IOMMU does");
+    return std::nullopt;
+  }
+  void begin_iommu_generation(uint32_t generation) {
+    if (auto seen = look_at_the_iommu()) run_.iommu.push_back({generation, *seen, *seen});
+  }
+  void end_iommu_generation() {
+    if (run_.iommu.empty()) return;
+    if (auto seen = look_at_the_iommu()) run_.iommu.back().end = std::move(*seen);
   }
 
   // Once nothing is under way any more, the file is what the driver says it wrote.
@@ -242,9 +267,19 @@ uint32_t DemoRun::resets(const Snapshot& last_seen) const {
 
 std::string demo_command_line(const DemoOptions& options) {
   std::vector<std::string> words = options.workload->command_line(options);
+  if (options.iommu != IommuMode::kOff) words.push_back(fmt::format("no_handover={}", kEphemeralDevice));
   if (options.sabotage != nullptr && !done_by_machine(*options.sabotage))
     words.push_back(fmt::format("sabotage={}", options.sabotage->name));
   return fmt::format("{}", fmt::join(words, " "));
+}
+
+std::vector<std::string> demo_devices(const DemoOptions& options, const std::string& disk) {
+  std::vector<std::string> devices = options.workload->devices(disk);
+  if (options.iommu == IommuMode::kOff) return devices;
+  // The machine's default is one engine only as long as nothing else is asked for.
+  if (devices.empty()) devices.push_back("dma");
+  devices.push_back(fmt::format("dma@{}", kEphemeralDevice));
+  return devices;
 }
 
 DemoRun run_demo(const DemoOptions& options, Progress& progress) { return Demo(options, progress).run(); }

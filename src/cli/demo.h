@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "cli/demo_workload.h"
+#include "cli/iommu_mode.h"
+#include "cli/iommu_seen.h"
 #include "cli/progress.h"
 #include "cli/sabotage.h"
 #include "cli/snapshot.h"
@@ -28,6 +30,7 @@ struct DemoOptions {
   std::optional<uint32_t> rate;  // records per second
   std::optional<uint32_t> ring;  // stream buffers
   uint32_t depth = 32;           // commands in flight (nvme)
+  IommuMode iommu = IommuMode::kOff;
   const SabotageMode* sabotage = nullptr;
   bool verbose = false;          // the logs of machine and kernels go to stderr
 };
@@ -36,6 +39,17 @@ struct DemoUpdate {
   Snapshot before;  // of the old kernel, just before
   Snapshot after;   // of the new one, at its first work
   Snapshot end;     // of the new one, at the end of its time
+};
+
+// With an IOMMU a demo has one more DMA engine, at this address, which no kernel hands over: what it does after a live
+// update is refused, and that is shown.
+inline constexpr const char* kEphemeralDevice = "00:1e.0";
+
+// The machine's IOMMUs while one generation ran.
+struct IommuGeneration {
+  uint32_t generation = 0;
+  MachineIommu start;  // at its first work
+  MachineIommu end;    // just before the next one, or at the end
 };
 
 // The disk of a demo, after everything that was under way had ended.
@@ -57,6 +71,8 @@ struct DemoRun {
   bool machine_alive = false;           // at that moment
   std::string machine_status;           // `name=value` lines
   std::optional<DiskSeen> disk;
+  IommuMode iommu_mode = IommuMode::kOff;
+  std::vector<IommuGeneration> iommu;   // a generation each
   std::vector<std::string> failures;    // steps that could not be done
 
   // Every generation's counters at their highest, the first generation first.
@@ -67,7 +83,8 @@ struct DemoRun {
 
 DemoRun run_demo(const DemoOptions& options, Progress& progress);
 
-// The kernel command line that `options` ask for.
+// The kernel command line and the machine's devices that `options` ask for.
 std::string demo_command_line(const DemoOptions& options);
+std::vector<std::string> demo_devices(const DemoOptions& options, const std::string& disk);
 
 }  // namespace causeway::cli

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "cli/iommu_verdict.h"
+
 namespace causeway::cli {
 namespace {
 
@@ -56,6 +58,7 @@ std::string demo_text(const DemoRun& run, const std::vector<std::string>& proble
   Sums sums = add_up(run);
   line("");
   for (const std::string& text_line : run.workload->summary(run, sums.last)) line("{}", text_line);
+  for (const std::string& text_line : iommu_summary(run)) line("{}", text_line);
   if (run.disk)
     line("disk       {:.1f} MB, sha256 {}{}", static_cast<double>(run.disk->bytes) / 1e6, run.disk->sha256,
          run.disk->sha256 == run.disk->expected ? " as it has to be" : "");
@@ -106,6 +109,7 @@ nlohmann::json demo_json(const DemoRun& run, const std::vector<std::string>& pro
       {"problems", problems},
   };
   run.workload->add_json(run, sums.last, report);
+  if (run.iommu_mode != IommuMode::kOff) report["iommu"] = iommu_json(run);
   if (run.disk)
     report["disk"] = {{"bytes", run.disk->bytes}, {"sha256", run.disk->sha256}, {"expected", run.disk->expected}};
   return report;

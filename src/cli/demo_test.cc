@@ -27,12 +27,30 @@ TEST(DemoCommandLine, LeavesOutWhatTheMachineDoes) {
   EXPECT_EQ(demo_command_line(options), "");
 }
 
+TEST(DemoCommandLine, WithAnIommuOneMoreDeviceIsNotHandedOver) {
+  DemoOptions options;
+  EXPECT_TRUE(demo_devices(options, "").empty());
+  options.iommu = IommuMode::kLegacy;
+  options.sabotage = find_sabotage("stream", "te-off");
+  EXPECT_EQ(demo_command_line(options), "no_handover=00:1e.0 sabotage=te-off");
+  EXPECT_EQ(demo_devices(options, ""), (std::vector<std::string>{"dma", "dma@00:1e.0"}));
+  options.workload = &nvme_workload();
+  ASSERT_EQ(demo_devices(options, "/disk").size(), 2u);
+  EXPECT_TRUE(demo_devices(options, "/disk")[0].starts_with("nvme,file=/disk,"));
+}
+
 TEST(Sabotage, HelpNamesTheModesOfEveryWorkload) {
   for (const SabotageMode& mode : sabotage_modes())
     EXPECT_NE(sabotage_help().find(mode.name), std::string::npos) << mode.name;
   EXPECT_EQ(find_sabotage("stream", "none"), nullptr);
   EXPECT_EQ(find_sabotage("stream", "drop-in-flight"), nullptr);
   EXPECT_NE(find_sabotage("nvme", "drop-in-flight"), nullptr);
+  for (const char* workload : {"stream", "nvme"})
+    for (const char* mode : {"drop-context", "reuse-did", "te-off", "skip-flush", "stale-restore"}) {
+      ASSERT_NE(find_sabotage(workload, mode), nullptr) << mode;
+      EXPECT_TRUE(find_sabotage(workload, mode)->needs_iommu());
+    }
+  EXPECT_FALSE(find_sabotage("stream", "early-free")->needs_iommu());
 }
 
 TEST(Programs, UpdateAlternatesBetweenTheTwoKernels) {

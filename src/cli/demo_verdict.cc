@@ -6,6 +6,8 @@
 #include <set>
 #include <string_view>
 
+#include "cli/iommu_verdict.h"
+
 namespace causeway::cli {
 namespace {
 
@@ -16,6 +18,7 @@ class Verdict {
   std::vector<std::string> reach() {
     for (const std::string& failure : run_.failures) add(failure);
     if (!run_.machine_alive && run_.first) add("the machine died");
+    for (std::string& problem : find_iommu_problems(run_)) add(std::move(problem));
     check_every_generation();  // causes first, then what follows from them
     check_updates();
     check_end();

@@ -62,6 +62,7 @@ Result<Child> launch_machine(const std::string& name, const MachineSpec& spec, c
   std::vector<std::string> arguments{"--listen", socket};
   if (!spec.ram.empty()) arguments.insert(arguments.end(), {"--ram", spec.ram});
   for (const std::string& device : spec.devices) arguments.insert(arguments.end(), {"--device", device});
+  if (!spec.iommu.empty()) arguments.insert(arguments.end(), {"--iommu", spec.iommu});
   if (options.life == Child::Life::kWithParent) arguments.push_back("--die-with-parent");
   Child child = CW_TRY(start(program, arguments, options, reason));
   CW_TRY(wait_until_it_answers(

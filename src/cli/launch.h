@@ -19,6 +19,7 @@ namespace causeway::cli {
 struct MachineSpec {
   std::string ram;                   // as the user gave it; "": the machine's default
   std::vector<std::string> devices;  // likewise
+  std::string iommu = "";            // as the machine wants it (iommu_mode.h); "": none
 };
 
 struct KernelSpec {

@@ -36,6 +36,16 @@ constexpr SabotageMode kModes[] = {
      Fault::kNvmeLoseCompletion},
     {"repeat-completion", "nvme", "the controller completes a command twice", "one completion too many",
      Fault::kNvmeRepeatCompletion},
+    {"drop-context", SabotageMode::kEveryWorkload, "the table with the device's context entry is not preserved",
+     "the next kernel refuses the device and names what is missing (damage), or context_dropped"},
+    {"reuse-did", SabotageMode::kEveryWorkload, "the new kernel gives the id of a preserved domain to another one",
+     "one tag for two page tables: domain_id_shared"},
+    {"te-off", SabotageMode::kEveryWorkload, "translation is switched off for the jump",
+     "transfers go to untranslated addresses: translation_off_live, te_off_transitions"},
+    {"skip-flush", SabotageMode::kEveryWorkload, "unmapped addresses are given out again without a flush of the IOTLB",
+     "the device reaches pages by what is cached: stale_translation"},
+    {"stale-restore", SabotageMode::kEveryWorkload, "the new kernel restores a page table as it was some mappings ago",
+     "addresses lead to other pages: stale_translation, translation_changed, or corruption"},
 };
 
 }  // namespace
@@ -44,7 +54,7 @@ std::span<const SabotageMode> sabotage_modes() { return kModes; }
 
 const SabotageMode* find_sabotage(std::string_view workload, std::string_view name) {
   for (const SabotageMode& mode : kModes) {
-    if (workload == mode.workload && name == mode.name) return &mode;
+    if ((workload == mode.workload || mode.needs_iommu()) && name == mode.name) return &mode;
   }
   return nullptr;
 }
@@ -52,7 +62,7 @@ const SabotageMode* find_sabotage(std::string_view workload, std::string_view na
 std::string sabotage_help() {
   std::string text = "what --sabotage MODE breaks; the demo must then exit 1 and name what it saw:\n";
   for (const SabotageMode& mode : kModes)
-    text += fmt::format("  {:<7} {:<17} {};\n  {:<25} {}\n", mode.workload, mode.name, mode.breaks, "", mode.effect);
+    text += fmt::format("  {:<8} {:<17} {};\n  {:<26} {}\n", mode.workload, mode.name, mode.breaks, "", mode.effect);
   return text;
 }
 

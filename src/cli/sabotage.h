@@ -11,10 +11,14 @@ namespace causeway::cli {
 
 struct SabotageMode {
   const char* name;
-  const char* workload;  // of which demo
+  const char* workload;  // of which demo; kEveryWorkload
   const char* breaks;  // what is done wrong
   const char* effect;  // what a user should see
   hw::control::Fault fault{};  // done by the machine; else by the kernel, which finds the name on its command line
+  // Breaks the handover of an IOMMU: nothing without one.
+  bool needs_iommu() const { return std::string_view(workload) == kEveryWorkload; }
+
+  static constexpr const char* kEveryWorkload = "--iommu";
 };
 
 std::span<const SabotageMode> sabotage_modes();

@@ -17,6 +17,7 @@ using Lines = std::vector<std::pair<std::string, std::string>>;
 
 constexpr std::string_view kEnginePrefix = "dma.";
 constexpr std::string_view kNvmePrefix = "nvme.";
+constexpr std::string_view kEphemeralParameter = "no_handover=";
 
 // "dma.00:01.0.records" -> {"00:01.0", "records"}; two empty strings for any other line.
 std::pair<std::string_view, std::string_view> split_device_line(std::string_view name, std::string_view prefix) {
@@ -73,6 +74,14 @@ bool add_device_line(std::string_view name, std::string_view prefix, nlohmann::j
   return true;
 }
 
+// "... no_handover=00:1e.0 ...": whether this engine is named.
+bool is_ephemeral(std::string_view command_line, std::string_view bdf) {
+  const size_t at = command_line.find(kEphemeralParameter);
+  if (at == std::string_view::npos) return false;
+  command_line.remove_prefix(at + kEphemeralParameter.size());
+  return command_line.substr(0, command_line.find(' ')).find(bdf) != std::string_view::npos;
+}
+
 }  // namespace
 
 Snapshot parse_snapshot(const server::Reply& reply) {
@@ -115,7 +124,13 @@ Snapshot parse_snapshot(const server::Reply& reply) {
   status.dma.leaked_pages = reply.number("dma.leaked_pages");
   status.dma.debug_errors = reply.number("dma.debug_errors");
   parse_devices(reply.lines, kEnginePrefix, status.engines);
+  std::erase_if(status.engines, [&](auto& engine) {
+    if (!is_ephemeral(status.command_line, engine.first)) return false;
+    snapshot.ephemeral.push_back(engine);
+    return true;
+  });
   parse_devices(reply.lines, kNvmePrefix, status.nvmes);
+  snapshot.iommu = parse_kernel_iommu(reply);
 
   status.luo.enabled = reply.number("luo.enabled") != 0;
   status.luo.liveupdate_num = reply.number("luo.liveupdate_num");

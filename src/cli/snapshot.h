@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "cli/iommu_seen.h"
 #include "drivers/dma_engine.h"
 #include "kernel/kernel.h"
 #include "server/control.h"
@@ -17,6 +18,9 @@ namespace causeway::cli {
 
 struct Snapshot {
   kernel::KernelStatus status;
+  KernelIommu iommu;
+  // Engines that the kernel was told not to hand over (no_handover=): not among those of `status`.
+  std::vector<std::pair<std::string, drivers::DmaEngineStats>> ephemeral;
   int pid = 0;
   std::string build_id;     // of the running binary, as /proc shows it; "" if it cannot be read
   uint64_t taken_ns = 0;    // CLOCK_MONOTONIC

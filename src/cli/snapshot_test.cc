@@ -61,6 +61,17 @@ TEST(Snapshot, MissingLinesAreZero) {
   EXPECT_FALSE(snapshot.working());
 }
 
+TEST(Snapshot, AnEngineThatIsNotHandedOverDoesNotCount) {
+  kernel::KernelStatus status = distinct_status();
+  status.command_line = "dma_engine.rate=10 no_handover=00:1f.7 sabotage=00:01.0";
+  Snapshot snapshot = parse_snapshot(reply_of(status));
+  ASSERT_EQ(snapshot.status.engines.size(), 1u);
+  EXPECT_EQ(snapshot.status.engines[0].first, "00:01.0");
+  ASSERT_EQ(snapshot.ephemeral.size(), 1u);
+  EXPECT_EQ(snapshot.ephemeral[0].first, "00:1f.7");
+  EXPECT_EQ(snapshot.total().records, snapshot.status.engines[0].second.records);
+}
+
 TEST(Snapshot, TotalAddsCountsAndTakesTheWorstOfTimes) {
   Snapshot snapshot = parse_snapshot(reply_of(distinct_status()));
   const auto& first = snapshot.status.engines[0].second;

@@ -38,6 +38,11 @@ int run(const CLI::App& command, Settings& settings) {
                  settings.workload, settings.sabotage);
       return kUsage;
     }
+    if (options.sabotage->needs_iommu() && options.iommu == IommuMode::kOff) {
+      fmt::print(stderr, "causeway demo: sabotage mode '{}' breaks the handover of an IOMMU: give --iommu legacy or "
+                         "--iommu scalable too\n", settings.sabotage);
+      return kUsage;
+    }
   }
   if (command.count("--rate") > 0) options.rate = settings.rate;
   if (command.count("--ring") > 0) options.ring = settings.ring;
@@ -84,6 +89,7 @@ Verb add_demo(CLI::App& app) {
       ->check([](const std::string& text) {
         return is_power_of_two(std::strtoull(text.c_str(), nullptr, 10)) ? "" : "want a power of two";
       });
+  add_iommu_option(*command, options.iommu);
   command->add_option("--sabotage", settings->sabotage, "break one thing on purpose; 'help' lists what")
       ->type_name("MODE");
   command->add_flag("--verbose", options.verbose, "the logs of machine and kernels on stderr");
@@ -93,10 +99,14 @@ Verb add_demo(CLI::App& app) {
       "binary, several times. Exit status 0 only if no record was lost, refused or corrupted, no page leaked,\n"
       "and the stream never stopped. With --workload nvme, 32 commands at a time write a file to an NVMe disk and read\n"
       "it back; no command may be lost, completed twice or refused, and at the end sha256sum of the disk must be that of\n"
-      "what was written.\n\n"
+      "what was written. With --iommu the devices' addresses are translated throughout: nothing may be refused, no table\n"
+      "dropped or changed under a device, and translation never switched off; one more device is not handed over, and\n"
+      "what it tries after an update is refused.\n\n"
       "Example: causeway demo --updates 20 --seconds 20 --json\n"
       "         causeway demo --workload nvme --updates 20 --seconds 20\n"
-      "         causeway demo --sabotage early-free");
+      "         causeway demo --iommu scalable --workload nvme\n"
+      "         causeway demo --sabotage early-free\n"
+      "         causeway demo --iommu legacy --sabotage te-off");
   return {command, [command, settings] { return run(*command, *settings); }};
 }
 

@@ -2,6 +2,7 @@
 
 #include <cctype>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -19,6 +20,7 @@ namespace {
 struct Settings {
   std::string image;
   std::string fdt;
+  std::string device;
   uint64_t max_size = inspect::OpenOptions{}.max_bytes;
   bool all = false;
   bool json = false;
@@ -34,16 +36,46 @@ std::optional<uint64_t> parse_address(const std::string& text) {
   return value;
 }
 
+// "00:01.0", or "0000:00:01.0" with the segment.
+std::optional<inspect::Options::DeviceAddress> parse_device(const std::string& text) {
+  unsigned segment = 0, bus = 0, device = 0, function = 0;
+  int end = 0;
+  const char* start = text.c_str();
+  if (text.size() == 12) {
+    if (std::sscanf(start, "%4x:%2x:%2x.%1x%n", &segment, &bus, &device, &function, &end) != 4) return std::nullopt;
+  } else if (std::sscanf(start, "%2x:%2x.%1x%n", &bus, &device, &function, &end) != 3) {
+    return std::nullopt;
+  }
+  if (static_cast<size_t>(end) != text.size() || device > 31 || function > 7) return std::nullopt;
+  return inspect::Options::DeviceAddress{static_cast<uint16_t>(segment), Bdf(bus, device, function)};
+}
+
+// The devices that are in the image, for who asked for another.
+std::string devices_of(const inspect::Report& report) {
+  std::string text;
+  uint64_t shown = 0, all = 0;
+  for (const inspect::IommuState& state : report.iommu)
+    for (const inspect::IommuDevice& device : state.devices)
+      if (++all <= 32) text += fmt::format("{}{}", ++shown == 1 ? "" : ", ", inspect::device_name(device));
+  if (all == 0) return "it has no IOMMU state";
+  return fmt::format("those in it are {}{}", text, all > shown ? fmt::format(" and {} more", all - shown) : "");
+}
+
 int run(const CLI::App& command, const Settings& settings) {
   auto image = inspect::ImageFile::open(settings.image, {.max_bytes = settings.max_size});
   if (!image) return complain(command, settings.json, fmt::format("{}: {}", settings.image, brief(image.error())));
   inspect::Options options = inspect::options_for(*image);
   if (auto address = parse_address(settings.fdt)) options.fdt = PhysAddr(*address);
+  options.device = parse_device(settings.device);
   if (settings.all) {
+    options.max_ranges = options.max_iommu_records = ~uint64_t{0};
     options.max_folios_per_file = options.max_folios = options.max_files = options.max_findings = ~uint64_t{0};
     options.tree.max_blocks = ~uint64_t{0};
   }
   const inspect::Report report = inspect::decode(image->memory(), options);
+  if (!settings.device.empty() && !report.translation.has_value())
+    return complain(command, settings.json,
+                    fmt::format("{}: no device {} is handed over: {}", settings.image, settings.device, devices_of(report)));
   if (settings.json)
     print_json(inspect::to_json(report));
   else
@@ -65,6 +97,13 @@ Verb add_inspect(CLI::App& app) {
       ->check([](const std::string& text) {
         return parse_address(text) ? std::string() : fmt::format("'{}': want an address such as 0x100000", text);
       });
+  command
+      ->add_option("--device", settings->device,
+                   "draw how this device's addresses are translated: unit, entries, page table, mapped ranges")
+      ->type_name("BDF")
+      ->check([](const std::string& text) {
+        return parse_device(text) ? std::string() : fmt::format("'{}': want an address such as 00:01.0", text);
+      });
   command->add_option("--max-size", settings->max_size, "most non-zero bytes a compressed image may unpack to")
       ->transform(CLI::AsSizeValue(false))
       ->type_name("SIZE")
@@ -73,7 +112,8 @@ Verb add_inspect(CLI::App& app) {
   add_json_flag(*command, settings->json);
   command->footer(
       "Exit status 0: no problems; 1: problems, or the image cannot be read.\n\n"
-      "Example: causeway inspect vmcore.zst --json");
+      "Example: causeway inspect vmcore.zst --json\n"
+      "         causeway inspect handover.elf --device 00:01.0");
   return {command, [command, settings] { return run(*command, *settings); }};
 }
 

@@ -51,6 +51,13 @@ void print_kernel(const Snapshot& kernel) {
                engine.records, static_cast<double>(engine.bytes) / 1e6, engine.lost, engine.corrupted,
                engine.refused, engine.replayed, engine.device_dropped, engine.adopted ? "; adopted" : "");
   }
+  for (const auto& [bdf, engine] : kernel.ephemeral)
+    fmt::print("{:<10} {} records; not handed over to the next kernel\n", bdf, engine.records);
+  if (kernel.iommu.told) {
+    fmt::print("iommu      {} units, {} devices; {} devices and {} domains from the kernel before\n", kernel.iommu.units,
+               kernel.iommu.devices, kernel.iommu.restored_devices, kernel.iommu.restored_domains);
+    for (const std::string& damage : kernel.iommu.damage_texts) fmt::print("damage     {}\n", damage);
+  }
   for (const std::string& error : status.driver_errors) fmt::print("driver     {}\n", error);
   for (const std::string& problem : status.problems) fmt::print("problem    {}\n", problem);
 }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/child.h"
+#include "cli/iommu_mode.h"
 #include "cli/launch.h"
 #include "cli/machine_client.h"
 #include "cli/progress.h"
@@ -16,6 +17,7 @@ namespace {
 struct Settings {
   std::string name = "default";
   MachineSpec machine;
+  IommuMode iommu = IommuMode::kOff;
   KernelSpec kernel;
   std::string log;
   bool json = false;
@@ -59,12 +61,14 @@ int run(const CLI::App& command, const Settings& settings) {
   bool machine_was_up = MachineClient::connect(machine_socket).has_value();
   if (!machine_was_up) {
     progress.show("starting the machine");
-    auto started = launch_machine(settings.name, settings.machine, options, &reason);
+    MachineSpec spec = settings.machine;
+    spec.iommu = machine_spec(settings.iommu);
+    auto started = launch_machine(settings.name, spec, options, &reason);
     if (!started) return failed(reason);
     machine = std::move(*started);
-  } else if (!settings.machine.ram.empty() || !settings.machine.devices.empty()) {
-    return failed(fmt::format("machine '{}' is up already, --ram and --device come too late: 'causeway down "
-                              "--name {}' first",
+  } else if (!settings.machine.ram.empty() || !settings.machine.devices.empty() || command.count("--iommu") > 0) {
+    return failed(fmt::format("machine '{}' is up already, --ram, --device and --iommu come too late: 'causeway "
+                              "down --name {}' first",
                               settings.name, settings.name));
   }
 
@@ -105,6 +109,7 @@ Verb add_up(CLI::App& app) {
       ->check([](const std::string& text) { return is_size(text) ? "" : "want a number with K, M, G or T"; });
   command->add_option("--device", settings->machine.devices, "a device; may be given again")->type_name("SPEC")
       ->expected(1)->take_all();
+  add_iommu_option(*command, settings->iommu);
   command->add_option("--kernel", settings->kernel.program, "the kernel to boot; default: this installation's")
       ->type_name("BIN")->check(CLI::ExistingFile);
   command->add_option("--cmdline", settings->kernel.command_line, "the kernel's command line")->type_name("STR");
@@ -113,7 +118,8 @@ Verb add_up(CLI::App& app) {
   command->footer(
       "Does only what is missing: where the machine runs without a kernel, one is started and takes the\n"
       "running devices over.\n\n"
-      "Example: causeway up --ram 1G --cmdline 'dma_engine.rate=2000' --log /tmp/causeway.log");
+      "Example: causeway up --ram 1G --cmdline 'dma_engine.rate=2000' --log /tmp/causeway.log\n"
+      "         causeway up --name vm --iommu scalable --device dma --device nvme,size=64M");
   return {command, [command, settings] { return run(*command, *settings); }};
 }
 

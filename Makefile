@@ -53,11 +53,11 @@ lint: setup ## the checks of tools/check-*
 	@for check in tools/check-*; do echo "== $$check"; $$check; done
 
 asan: setup ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@tools/build asan $(JOBS)
+	@tools/build asan $(JOBS) unit_tests
 	@$(CTEST) --test-dir build/asan $(UNIT) $(CTEST_ARGS)
 
 tsan: setup ## unit tests under ThreadSanitizer
-	@$(NO_ASLR) tools/build tsan $(JOBS)
+	@$(NO_ASLR) tools/build tsan $(JOBS) unit_tests
 	@$(NO_ASLR) $(CTEST) --test-dir build/tsan $(UNIT) $(CTEST_ARGS)
 
 fuzz: ## the inspector against libFuzzer for SECONDS (60), from its corpus

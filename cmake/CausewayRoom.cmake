@@ -55,8 +55,7 @@ function(causeway_room name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE ${linked} ${test_deps} ${ARG_TEST_LIBRARIES}
                           GTest::gtest GTest::gmock GTest::gtest_main)
-    gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
-                         PROPERTIES TIMEOUT 120)
+    causeway_add_tests(${name}_test ${name})
   endif()
   if(CW_BUILD_BENCH AND benches)
     add_executable(${name}_bench ${benches})
@@ -64,3 +63,15 @@ function(causeway_room name)
   endif()
 endfunction()
 include(GoogleTest OPTIONAL)
+
+# causeway_add_tests(PROGRAM PREFIX): its tests one by one, so that each has a process and a time limit of its own; or, with
+# CW_TEST_PROGRAMS, the program as one test, which is much faster where starting one is slow (sanitizers).
+function(causeway_add_tests program prefix)
+  add_dependencies(unit_tests ${program})
+  if(CW_TEST_PROGRAMS)
+    add_test(NAME ${prefix}.${program} COMMAND ${program} --gtest_brief=1)
+    set_tests_properties(${prefix}.${program} PROPERTIES TIMEOUT 900)
+  else()
+    gtest_discover_tests(${program} TEST_PREFIX "${prefix}." DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
+  endif()
+endfunction()

@@ -12,6 +12,7 @@
 #include "iommu/core.h"
 #include "iommu/liveupdate/live_update.h"
 #include "iommu/liveupdate/standing.h"
+#include "iommu/pci_device.h"
 #include "iommu/vtd/vtd_driver.h"
 #include "sync/guarded.h"
 
@@ -20,18 +21,6 @@ namespace causeway::kernel {
 namespace {
 
 constexpr size_t kFaultsKept = 8;
-
-iommu::DeviceInfo describe(const platform::PciFunction& function) {
-  iommu::DeviceInfo info;
-  info.bdf = function.bdf();
-  info.name = fmt::format("0000:{}", function.bdf());
-  info.ats_queue_depth = function.ats_queue_depth();
-  info.ats = info.ats_queue_depth != 0;
-  info.pasid_bits = function.pasid_bits();
-  info.set_ats = [f = function](bool on) mutable { (void)f.set_ats(on); };
-  info.set_pasid = [f = function](bool on) mutable { (void)f.set_pasid(on); };
-  return info;
-}
 
 bool has_units(const platform::Platform& platform) {
   hw::DmarHeader header;
@@ -92,8 +81,7 @@ struct DmaRemapping::State {
                                                : iommu::DomainType::kDmaFq}) {}
   ~State();
 
-  Status retrieve(PhysAddr where);
-  Result<dma::IommuDma*> mappings_of(iommu::Group& group, bool restored);
+  Result<dma::IommuDma*> make_mappings(iommu::Group& group, bool restored);
 
   const Environment environment;
   const IommuOptions options;
@@ -108,16 +96,14 @@ struct DmaRemapping::State {
   };
   sync::Guarded<Faults> faults{sync::LockName{"kernel.iommu.faults"}};
 
-  struct Mappings {
-    std::unique_ptr<dma::IommuDma> dma;
-    bool restored = false;
-  };
-  std::map<iommu::Group*, Mappings> mappings;
-  struct Translated {
-    iommu::Device* device = nullptr;
-    bool restored = false;
-  };
-  std::map<Bdf, Translated> devices;
+  // Null: the device's domain is the identity.
+  dma::IommuDma* mappings_of(const iommu::Device& device) const {
+    auto found = mappings.find(&device.group());
+    return found == mappings.end() ? nullptr : found->second.get();
+  }
+
+  std::map<iommu::Group*, std::unique_ptr<dma::IommuDma>> mappings;
+  std::map<Bdf, iommu::Device*> devices;
   std::optional<PhysAddr> standing;  // this kernel's arrays
 };
 
@@ -169,9 +155,8 @@ Result<std::unique_ptr<DmaRemapping>> DmaRemapping::start(const Environment& env
   return std::unique_ptr<DmaRemapping>(new DmaRemapping(std::move(state)));
 }
 
-Result<dma::IommuDma*> DmaRemapping::State::mappings_of(iommu::Group& group, bool restored) {
-  auto found = mappings.find(&group);
-  if (found != mappings.end()) return found->second.dma.get();
+Result<dma::IommuDma*> DmaRemapping::State::make_mappings(iommu::Group& group, bool restored) {
+  if (auto found = mappings.find(&group); found != mappings.end()) return found->second.get();
   iommu::Domain* domain = group.default_domain();
   if (domain == nullptr || domain->type() == iommu::DomainType::kIdentity) return nullptr;
   dma::IommuDmaOptions wanted;
@@ -179,22 +164,22 @@ Result<dma::IommuDma*> DmaRemapping::State::mappings_of(iommu::Group& group, boo
   wanted.forcedac = options.forcedac;
   wanted.restored = restored;
   auto made = CW_TRY(dma::IommuDma::create(environment.dma, *domain, wanted));
-  return mappings.emplace(&group, Mappings{std::move(made), restored}).first->second.dma.get();
+  return mappings.emplace(&group, std::move(made)).first->second.get();
 }
 
 Result<dma::IommuDma*> DmaRemapping::probe(const platform::PciFunction& function) {
   State& s = *state_;
   bool restored = s.live_update.find_device(0, function.bdf()) != nullptr;
-  Result<iommu::Device*> device = s.core.probe_device(describe(function));
+  Result<iommu::Device*> device = s.core.probe_device(iommu::describe(function));
   if (!device) {
     if (device.error().code == Errno{ENODEV}) return nullptr;
     return fail(device.error());
   }
   iommu::Group& group = (*device)->group();
   CW_TRY(group.use_default_domain());
-  s.devices[function.bdf()] = {*device, restored};
+  s.devices[function.bdf()] = *device;
   CW_POINT("kernel.iommu.after_probe");
-  return s.mappings_of(group, restored);
+  return s.make_mappings(group, restored);
 }
 
 Status DmaRemapping::preserve(Bdf bdf) {
@@ -202,7 +187,7 @@ Status DmaRemapping::preserve(Bdf bdf) {
   auto found = s.devices.find(bdf);
   if (found == s.devices.end()) return {};
   if (!s.standing) return fail(EOPNOTSUPP, "there is no handover");
-  iommu::Device& device = *found->second.device;
+  iommu::Device& device = *found->second;
   iommu::Domain* domain = device.group().default_domain();
   if (domain->page_table() == nullptr) return fail(EOPNOTSUPP, "its domain is the identity");
   if (!s.live_update.is_preserved(*domain)) CW_TRY(s.live_update.preserve_domain(iommu::Carrier::kStanding, *domain));
@@ -211,8 +196,7 @@ Status DmaRemapping::preserve(Bdf bdf) {
     s.live_update.unpreserve_domain(*domain);
     return kept;
   }
-  if (auto mappings = s.mappings.find(&device.group()); mappings != s.mappings.end())
-    mappings->second.dma->set_preserved(true);
+  if (dma::IommuDma* mappings = s.mappings_of(device)) mappings->set_preserved(true);
   return {};
 }
 
@@ -220,9 +204,8 @@ void DmaRemapping::unpreserve(Bdf bdf) {
   State& s = *state_;
   auto found = s.devices.find(bdf);
   if (found == s.devices.end()) return;
-  iommu::Device& device = *found->second.device;
-  if (auto mappings = s.mappings.find(&device.group()); mappings != s.mappings.end())
-    mappings->second.dma->set_preserved(false);
+  iommu::Device& device = *found->second;
+  if (dma::IommuDma* mappings = s.mappings_of(device)) mappings->set_preserved(false);
   s.live_update.unpreserve_device(device);
   s.live_update.unpreserve_domain(*device.group().default_domain());
 }
@@ -236,8 +219,8 @@ void DmaRemapping::handover_committed() {
   State& s = *state_;
   s.live_update.release(iommu::Carrier::kStanding);
   for (auto& [group, mappings] : s.mappings) {
-    if (!mappings.restored) continue;
-    mappings.dma->release_unclaimed();
+    if (!mappings->is_restored()) continue;
+    mappings->release_unclaimed();
     if (s.options.sabotage == IommuSabotage::kStaleRestore) make_stale(*group->default_domain());
   }
 }
@@ -255,8 +238,11 @@ DmaRemappingStats DmaRemapping::stats() const {
   DmaRemappingStats stats;
   stats.units = static_cast<unsigned>(s.driver->units().size());
   stats.devices = static_cast<unsigned>(s.devices.size());
-  for (const auto& [bdf, device] : s.devices) stats.restored_devices += device.restored;
-  for (const auto& [group, mappings] : s.mappings) stats.restored_domains += mappings.restored;
+  for (const auto& [bdf, device] : s.devices) {
+    const dma::IommuDma* mappings = s.mappings_of(*device);
+    stats.restored_devices += mappings != nullptr && mappings->is_restored();
+  }
+  for (const auto& [group, mappings] : s.mappings) stats.restored_domains += mappings->is_restored();
   stats.table_pages = s.pages.pages();
   stats.damage = s.live_update.damage();
   s.faults.with([&](const State::Faults& faults) {

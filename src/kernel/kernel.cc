@@ -62,7 +62,7 @@ struct Kernel::State {
   // Of the drivers from the first-th on.
   void start_each(size_t first, const std::function<bool(const drivers::Driver&)>& wanted);
   void preserve_from(size_t first);
-  Status commit_from(size_t first);
+  void committed_from(size_t first);
   Status preserve(Driven& device);
   void self_test(sync::StopToken stop);
   void driver_failed(Bdf bdf, const Error& error);
@@ -234,7 +234,9 @@ Status Kernel::State::start_drivers() {
     if (pool->size() != 0) CW_TRY(pool->preserve());
     if (remapping != nullptr) CW_TRY(remapping->publish());
     CW_POINT("kernel.boot.before_commit");
-    CW_TRY(commit_from(0));
+    CW_TRY(publish(hw::HandoverKind::kStanding));
+    if (remapping != nullptr) remapping->handover_committed();
+    committed_from(0);
     commit_ns = monotonic_ns() - boot_began_ns;
     CW_POINT("kernel.boot.after_commit");
     pool->handover_committed();
@@ -247,7 +249,8 @@ Status Kernel::State::start_drivers() {
   CW_POINT("kernel.boot.after_fresh_probe");
   if (kho->is_enabled() && driven.size() != adopted) {
     preserve_from(adopted);
-    CW_TRY(commit_from(adopted));
+    CW_TRY(publish(hw::HandoverKind::kStanding));
+    committed_from(adopted);
   }
   start_each(adopted, [](const drivers::Driver&) { return true; });
   // Not in the blackout: until then they are reserved memory like the others.
@@ -302,11 +305,8 @@ void Kernel::State::preserve_from(size_t first) {
   }
 }
 
-Status Kernel::State::commit_from(size_t first) {
-  CW_TRY(publish(hw::HandoverKind::kStanding));
-  if (remapping != nullptr && first == 0) remapping->handover_committed();
+void Kernel::State::committed_from(size_t first) {
   for (size_t i = first; i < driven.size(); ++i) driven[i].driver->handover_committed();
-  return {};
 }
 
 // What translates a device first: its driver's allocations have addresses of that.

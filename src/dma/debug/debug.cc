@@ -36,18 +36,14 @@ void Debug::check_single(const Device& device, const void* memory, size_t size) 
 void Debug::map_phys(const Device& device, PhysAddr phys, size_t size, Direction direction, DmaAddr address, Attr attrs) {
   State& s = *state_;
   if (!s.is_enabled()) return;
-  const void* frame = __builtin_frame_address(0);
-  DebugMapping mapping{.device = s.names.find_or_add(device),
-                     .address = address,
-                     .size = size,
-                     .phys = phys,
-                     .attrs = attrs,
-                     .type = EntryType::kPhys,
-                     .direction = direction};
-  s.check_initialised(mapping.device, phys, size, direction, attrs, frame);
-  if (address == kMappingError) return;
-  s.check_area(mapping, frame);
-  s.record(mapping, frame);
+  s.record_map({.device = s.names.find_or_add(device),
+                .address = address,
+                .size = size,
+                .phys = phys,
+                .attrs = attrs,
+                .type = EntryType::kPhys,
+                .direction = direction},
+               __builtin_frame_address(0));
 }
 
 void Debug::unmap_phys(const Device& device, DmaAddr address, size_t size, Direction direction, Attr attrs) {
@@ -172,19 +168,15 @@ void Debug::free_pages(const Device& device, PhysAddr phys, size_t size, Directi
 
 void Debug::link(const Device& device, PhysAddr phys, size_t size, Direction direction, DmaAddr address, Attr attrs) {
   State& s = *state_;
-  if (!s.is_enabled()) return;
-  const void* frame = __builtin_frame_address(0);
-  DebugMapping piece{.device = s.names.find_or_add(device),
-                   .address = address,
-                   .size = size,
-                   .phys = phys,
-                   .attrs = attrs,
-                   .type = EntryType::kLink,
-                   .direction = direction};
-  s.check_initialised(piece.device, phys, size, direction, attrs, frame);
-  if (size == 0 || address == kMappingError) return;
-  s.check_area(piece, frame);
-  s.record(piece, frame);
+  if (!s.is_enabled() || size == 0) return;
+  s.record_map({.device = s.names.find_or_add(device),
+                .address = address,
+                .size = size,
+                .phys = phys,
+                .attrs = attrs,
+                .type = EntryType::kLink,
+                .direction = direction},
+               __builtin_frame_address(0));
 }
 
 void Debug::unlink(const Device& device, DmaAddr address, size_t size, Direction direction, Attr attrs) {

@@ -141,6 +141,13 @@ bool Debug::State::is_ram(Pfn pfn) const {
   return page->count() > 0 || page->has(~uint32_t{0});
 }
 
+void Debug::State::record_map(const DebugMapping& mapping, const void* frame) {
+  check_initialised(mapping.device, mapping.phys, mapping.size, mapping.direction, mapping.attrs, frame);
+  if (mapping.address == kMappingError) return;
+  check_area(mapping, frame);
+  record(mapping, frame);
+}
+
 void Debug::State::check_area(const DebugMapping& mapping, const void* frame) {
   if (mapping.size == 0) return;
   const Pfn first = Pfn::containing(mapping.phys);

@@ -23,6 +23,8 @@ struct Debug::State {
   bool is_enabled() const { return enabled.load(std::memory_order_relaxed); }
   // False: out of memory, and from now on nothing is checked.
   bool record(const DebugMapping& mapping, const void* frame);
+  // What was mapped as one piece: checked, and recorded unless it failed.
+  void record_map(const DebugMapping& mapping, const void* frame);
   // `found` is in no table any more: compared with how it is unmapped, then given back.
   void finish_unmap(const DebugMapping& wanted, DebugEntry* found, const void* frame);
   void unmap(const DebugMapping& wanted, const void* frame);

@@ -10,6 +10,8 @@ namespace {
 
 using testing::EngineDma;
 using testing::System;
+using testing::map;
+using testing::unmap;
 
 struct Kind {
   const char* name;
@@ -29,30 +31,15 @@ class DeviceTlbTest : public ::testing::TestWithParam<Kind> {
     spec.ats = true;
     return spec;
   }
-  void map(Domain& domain, uint64_t iova, PhysAddr phys) {
-    must(domain.map(Iova(iova), phys, kPageSize, kRead | kWrite));
-    domain.sync_map(Iova(iova), kPageSize);
-  }
-  void unmap(Domain& domain, uint64_t iova) {
-    Gather gather;
-    EXPECT_EQ(domain.unmap(Iova(iova), kPageSize, gather), kPageSize);
-    domain.sync(gather);
-  }
-  void fill(PhysAddr page, uint64_t value) { std::memcpy(system.at(page), &value, sizeof value); }
-  uint64_t word(PhysAddr page) {
-    uint64_t value;
-    std::memcpy(&value, system.at(page), sizeof value);
-    return value;
-  }
   // Remaps the source to another page each time, and copies from there.
   void expect_that_each_page_is_found(EngineDma& dma, Domain& domain) {
     for (uint64_t round = 1; round < 6; ++round) {
       const PhysAddr page = round % 2 == 0 ? one : two;
       map(domain, kFrom, page);
-      fill(page, round);
+      system.fill(page, round);
       EXPECT_TRUE(dma.copy(kFrom, kTo, 64));
       EXPECT_TRUE(dma.copy(kFrom, kTo, 64));
-      EXPECT_EQ(word(to), round);
+      EXPECT_EQ(system.word(to), round);
       unmap(domain, kFrom);
       EXPECT_FALSE(dma.copy(kFrom, kTo, 64));
     }
@@ -98,13 +85,13 @@ TEST_P(DeviceTlbTest, AFlushThatDoesNotReachTheDeviceIsNoticed) {
   EngineDma dma(system, kNic, domain, rings);
   map(domain, kTo, to);
   map(domain, kFrom, one);
-  fill(one, 1);
-  fill(two, 2);
+  system.fill(one, 1);
+  system.fill(two, 2);
   EXPECT_TRUE(dma.copy(kFrom, kTo, 64));
   unmap(domain, kFrom);
   map(domain, kFrom, two);
   EXPECT_TRUE(dma.copy(kFrom, kTo, 64));
-  EXPECT_EQ(word(to), 1u) << "the old page";
+  EXPECT_EQ(system.word(to), 1u) << "the old page";
   EXPECT_GT(system.number("iommu0.stale_translation"), 0u);
 }
 
@@ -121,15 +108,15 @@ TEST_P(DeviceTlbTest, ADomainIsLeftWithoutARest) {
   must(next->map(Iova(kTo), to, kPageSize, kRead | kWrite));
   must(next->map(Iova(kFrom), two, kPageSize, kRead | kWrite));
   for (uint64_t round = 0; round < 4; ++round) {
-    fill(one, 10 + round);
-    fill(two, 20 + round);
+    system.fill(one, 10 + round);
+    system.fill(two, 20 + round);
     must(nic.group().attach(*next));
     EXPECT_TRUE(VtdDevice::of(nic).ats_on);
     EXPECT_TRUE(dma.copy(kFrom, kTo, 64));
-    EXPECT_EQ(word(to), 20 + round);
+    EXPECT_EQ(system.word(to), 20 + round);
     nic.group().detach();
     EXPECT_TRUE(dma.copy(kFrom, kTo, 64));
-    EXPECT_EQ(word(to), 10 + round);
+    EXPECT_EQ(system.word(to), 10 + round);
   }
   expect_no_reports();
 }
@@ -187,13 +174,13 @@ TEST_P(DeviceTlbTest, WhatIsKeptIsKeptThroughALiveUpdate) {
   const uint64_t misses = system.number("iommu0.iotlb_misses");
   system.kexec();
   EngineDma dma(system, kNic, rings);
-  fill(one, 2);
+  system.fill(one, 2);
   EXPECT_TRUE(dma.copy(kFrom, kTo, 64));
   Device& nic = system.probe(kNic);
   ASSERT_TRUE(VtdDevice::of(nic).ats_on);
-  fill(one, 3);
+  system.fill(one, 3);
   EXPECT_TRUE(dma.copy(kFrom, kTo, 64));
-  EXPECT_EQ(word(to), 3u);
+  EXPECT_EQ(system.word(to), 3u);
   EXPECT_EQ(system.number("iommu0.iotlb_misses"), misses) << "somebody has emptied the device's TLB, or disabled it";
   EXPECT_EQ(system.faults(), 0u);
   // And the new kernel knows that it has to tell the device.

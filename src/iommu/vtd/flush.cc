@@ -40,7 +40,6 @@ Status Flush::submit(std::span<const QueueDescriptor> descriptors) {
 }
 
 Status Flush::flush_context_global() { return one(context_global()); }
-Status Flush::flush_context_domain(DomainId domain) { return one(context_domain(domain)); }
 Status Flush::flush_context_device(DomainId domain, Bdf source) { return one(context_device(domain, source)); }
 
 Status Flush::flush_iotlb_global() { return one(iotlb_global(caps().drains_reads(), caps().drains_writes())); }
@@ -50,24 +49,13 @@ Status Flush::flush_iotlb_pages(DomainId domain, Iova from, uint64_t bytes, Hint
 }
 
 Status Flush::flush_pasid_cache_global() { return one(pasid_cache_global()); }
-Status Flush::flush_pasid_cache_domain(DomainId domain) { return one(pasid_cache_domain(domain)); }
 Status Flush::flush_pasid_cache(DomainId domain, Pasid pasid) { return one(pasid_cache_pasid(domain, pasid)); }
-Status Flush::flush_pasid_iotlb(DomainId domain, Pasid pasid) { return one(pasid_iotlb_all(domain, pasid)); }
 Status Flush::flush_pasid_iotlb_pages(DomainId domain, Pasid pasid, Iova from, uint64_t bytes, Hint hint) {
   return one(pages_of_pasid(caps(), domain, pasid, from, bytes, hint));
 }
 
 Status Flush::flush_device_tlb(Bdf source, unsigned queue_depth) {
   return one(device_tlb(source, queue_depth, kEverything));
-}
-Status Flush::flush_device_tlb_pages(Bdf source, unsigned queue_depth, Iova from, uint64_t bytes) {
-  return one(device_tlb(source, queue_depth, cover(from, bytes)));
-}
-Status Flush::flush_pasid_device_tlb(Bdf source, Pasid pasid, unsigned queue_depth) {
-  return one(pasid_device_tlb(source, pasid, queue_depth, kEverything));
-}
-Status Flush::flush_pasid_device_tlb_pages(Bdf source, Pasid pasid, unsigned queue_depth, Iova from, uint64_t bytes) {
-  return one(pasid_device_tlb(source, pasid, queue_depth, cover(from, bytes)));
 }
 
 Status Flush::flush_all(TableMode mode) {

@@ -28,20 +28,14 @@ class Flush {
       : regs_(regs), invalidator_(invalidator), left_out_(left_out) {}
 
   Status flush_context_global();
-  Status flush_context_domain(DomainId domain);
   Status flush_context_device(DomainId domain, Bdf source);
   Status flush_iotlb_global();
   Status flush_iotlb_domain(DomainId domain);
   Status flush_iotlb_pages(DomainId domain, Iova from, uint64_t bytes, Hint hint);
   Status flush_pasid_cache_global();
-  Status flush_pasid_cache_domain(DomainId domain);
   Status flush_pasid_cache(DomainId domain, Pasid pasid);
-  Status flush_pasid_iotlb(DomainId domain, Pasid pasid);
   Status flush_pasid_iotlb_pages(DomainId domain, Pasid pasid, Iova from, uint64_t bytes, Hint hint);
   Status flush_device_tlb(Bdf source, unsigned queue_depth);
-  Status flush_device_tlb_pages(Bdf source, unsigned queue_depth, Iova from, uint64_t bytes);
-  Status flush_pasid_device_tlb(Bdf source, Pasid pasid, unsigned queue_depth);
-  Status flush_pasid_device_tlb_pages(Bdf source, Pasid pasid, unsigned queue_depth, Iova from, uint64_t bytes);
 
   // After set_root(): contexts, in scalable mode PASIDs, translations; in that order. Nothing of the old root is left.
   Status flush_all(TableMode mode);

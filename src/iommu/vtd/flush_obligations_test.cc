@@ -11,6 +11,7 @@ namespace {
 
 using testing::EngineDma;
 using testing::System;
+using testing::map;
 
 constexpr uint32_t left_out(std::initializer_list<unsigned> types) {
   uint32_t mask = 0;
@@ -41,15 +42,6 @@ class FlushObligations : public ::testing::TestWithParam<Kind> {
     other = system->page();
     rings = system->page();
   }
-  void map(Domain& domain, uint64_t iova, PhysAddr phys) {
-    must(domain.map(Iova(iova), phys, kPageSize, kRead | kWrite));
-    domain.sync_map(Iova(iova), kPageSize);
-  }
-  uint64_t word(PhysAddr where) {
-    uint64_t value = 0;
-    std::memcpy(&value, system->at(where), sizeof value);
-    return value;
-  }
   // The device writes a number to kData: has it come to `where`, and without a word of the model? A device that is not
   // translated halts, and never answers.
   bool reaches(EngineDma& dma, PhysAddr where, uint64_t value) {
@@ -59,7 +51,7 @@ class FlushObligations : public ::testing::TestWithParam<Kind> {
       done = dma.driver().poll(testing::regs::kWorkQueue);
       return done || system->faults() != faults;
     });
-    return done && done->status == testing::regs::TransferStatus::kOk && word(where) == value;
+    return done && done->status == testing::regs::TransferStatus::kOk && system->word(where) == value;
   }
   // The device moves to a second domain, which has other memory at the same address.
   bool reaches_the_second_domain(uint32_t mask) {

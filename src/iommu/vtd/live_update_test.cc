@@ -12,6 +12,7 @@ namespace {
 
 using testing::EngineDma;
 using testing::System;
+using testing::map;
 
 struct Kind {
   const char* name;
@@ -25,10 +26,6 @@ class VtdLiveUpdateTest : public ::testing::TestWithParam<Kind> {
   static constexpr Bdf kNic{0, 1, 0};
   static constexpr Bdf kOther{0, 2, 0};
 
-  void map(Domain& domain, uint64_t iova, PhysAddr phys) {
-    must(domain.map(Iova(iova), phys, kPageSize, kRead | kWrite));
-    domain.sync_map(Iova(iova), kPageSize);
-  }
   // One device with a domain of three pages, handed over; another without.
   void set_up() {
     Device& nic = system.probe(kNic);

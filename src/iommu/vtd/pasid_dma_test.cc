@@ -10,6 +10,8 @@ namespace {
 
 using testing::EngineDma;
 using testing::System;
+using testing::map;
+using testing::unmap;
 namespace regs = hw::dma_engine;
 using regs::TransferStatus;
 
@@ -40,16 +42,6 @@ class PasidDmaTest : public ::testing::TestWithParam<Kind> {
     map(*domain, kTo, to);
     return domain;
   }
-  void map(Domain& domain, uint64_t iova, PhysAddr phys) {
-    must(domain.map(Iova(iova), phys, kPageSize, kRead | kWrite));
-    domain.sync_map(Iova(iova), kPageSize);
-  }
-  void unmap(Domain& domain, uint64_t iova) {
-    Gather gather;
-    EXPECT_EQ(domain.unmap(Iova(iova), kPageSize, gather), kPageSize);
-    domain.sync(gather);
-  }
-  void fill(PhysAddr page, uint64_t value) { std::memcpy(system.at(page), &value, sizeof value); }
   static bool copies(EngineDma& dma, Pasid pasid) {
     regs::Descriptor descriptor = machine::testing::copy(kFrom, kTo, 64);
     descriptor.flags = regs::kWithPasid;
@@ -58,7 +50,7 @@ class PasidDmaTest : public ::testing::TestWithParam<Kind> {
   }
   // The word at the source, as the device finds it in that address space; 0: it was refused.
   uint64_t read_by(EngineDma& dma, Pasid pasid) {
-    fill(to, 0);
+    system.fill(to, 0);
     if (!copies(dma, pasid)) return 0;
     uint64_t value;
     std::memcpy(&value, system.at(to), sizeof value);
@@ -84,8 +76,8 @@ TEST_P(PasidDmaTest, EachAddressSpaceHasItsOwnTable) {
   auto first = make_domain(nic, one), second = make_domain(nic, two);
   must(nic.group().attach_pasid(*first, kFirst));
   must(nic.group().attach_pasid(*second, kSecond));
-  fill(one, 11);
-  fill(two, 22);
+  system.fill(one, 11);
+  system.fill(two, 22);
   EXPECT_EQ(read_by(dma, kFirst), 11u);
   EXPECT_EQ(read_by(dma, kSecond), 22u);
   EXPECT_FALSE(dma.copy(kFrom, kTo, 64)) << "what has no PASID has nothing there";
@@ -105,8 +97,8 @@ TEST_P(PasidDmaTest, DetachedItIsBlocked) {
   Device& nic = system.probe(kNic);
   EngineDma dma(system, kNic, *nic.group().default_domain(), rings);
   auto first = make_domain(nic, one), second = make_domain(nic, two);
-  fill(one, 11);
-  fill(two, 22);
+  system.fill(one, 11);
+  system.fill(two, 22);
   for (int round = 0; round < 3; ++round) {
     Domain& domain = round % 2 == 0 ? *first : *second;
     must(nic.group().attach_pasid(domain, kFirst));
@@ -142,8 +134,8 @@ TEST_P(PasidDmaTest, AReplacementIsOldThenNothingThenNew) {
   Device& nic = system.probe(kNic);
   EngineDma dma(system, kNic, *nic.group().default_domain(), rings);
   auto first = make_domain(nic, one), second = make_domain(nic, two);
-  fill(one, 11);
-  fill(two, 22);
+  system.fill(one, 11);
+  system.fill(two, 22);
   AttachHandle old, next;
   must(nic.group().attach_pasid(*first, kFirst, &old));
   EXPECT_EQ(read_by(dma, kFirst), 11u);
@@ -169,7 +161,7 @@ TEST_P(PasidDmaTest, AReplacementThatFailsLeavesTheOldOne) {
   Device& nic = system.probe(kNic);
   EngineDma dma(system, kNic, *nic.group().default_domain(), rings);
   auto first = make_domain(nic, one), second = make_domain(nic, two);
-  fill(one, 11);
+  system.fill(one, 11);
   AttachHandle old, next;
   must(nic.group().attach_pasid(*first, kFirst, &old));
   for (const char* step : {"iommu.vtd.attach_pasid.id", "iommu.vtd.attach_pasid.entry"}) {
@@ -195,8 +187,8 @@ TEST_P(PasidDmaTest, AMissingFlushIsNoticed) {
   EngineDma dma(system, kNic, *nic.group().default_domain(), rings);
   auto first = make_domain(nic, one);
   must(nic.group().attach_pasid(*first, kFirst));
-  fill(one, 11);
-  fill(two, 22);
+  system.fill(one, 11);
+  system.fill(two, 22);
   EXPECT_EQ(read_by(dma, kFirst), 11u);
   unmap(*first, kFrom);
   map(*first, kFrom, two);
@@ -229,7 +221,7 @@ TEST_P(PasidDmaTest, OfADeviceThatIsHandedOverNoneIsAttached) {
   expect_fault(again, kFirst, "0x59");
   Device& restored = system.probe(kNic);
   auto fresh = make_domain(restored, two);
-  fill(two, 33);
+  system.fill(two, 33);
   must(restored.group().attach_pasid(*fresh, kFirst));
   EXPECT_EQ(read_by(again, kFirst), 33u);
   EXPECT_TRUE(again.copy(kTo, kTo + 512, 64));

@@ -35,11 +35,11 @@ class VtdDomain : public Domain {
   Driver& driver_;
 };
 
-// IOMMU_DOMAIN_IDENTITY: addresses are passed through.
-class IdentityDomain final : public VtdDomain {
+// A domain that nothing is mapped in.
+template <typename Base>
+class WithoutTable : public Base {
  public:
-  using VtdDomain::VtdDomain;
-  DomainType type() const override { return DomainType::kIdentity; }
+  using Base::Base;
   uint64_t page_sizes() const override { return ~(kPageSize - 1); }
   Aperture aperture() const override { return {}; }
   Status map(Iova, PhysAddr, uint64_t, uint32_t) override { return fail(EOPNOTSUPP, "nothing is mapped there"); }
@@ -47,6 +47,13 @@ class IdentityDomain final : public VtdDomain {
   uint64_t unmap(Iova, uint64_t, Gather&) override { return 0; }
   void sync(Gather&) override {}
   void flush_all() override {}
+};
+
+// IOMMU_DOMAIN_IDENTITY: addresses are passed through.
+class IdentityDomain final : public WithoutTable<VtdDomain> {
+ public:
+  using WithoutTable::WithoutTable;
+  DomainType type() const override { return DomainType::kIdentity; }
   std::optional<PhysAddr> iova_to_phys(Iova iova) const override { return PhysAddr(iova.value()); }
 
   Status check(VtdUnit& unit) const override;
@@ -62,17 +69,10 @@ class IdentityDomain final : public VtdDomain {
 };
 
 // IOMMU_DOMAIN_BLOCKED: there is no entry.
-class BlockedDomain final : public Domain {
+class BlockedDomain final : public WithoutTable<Domain> {
  public:
   explicit BlockedDomain(Driver& driver) : driver_(driver) {}
   DomainType type() const override { return DomainType::kBlocked; }
-  uint64_t page_sizes() const override { return ~(kPageSize - 1); }
-  Aperture aperture() const override { return {}; }
-  Status map(Iova, PhysAddr, uint64_t, uint32_t) override { return fail(EOPNOTSUPP, "nothing is mapped there"); }
-  void sync_map(Iova, uint64_t) override {}
-  uint64_t unmap(Iova, uint64_t, Gather&) override { return 0; }
-  void sync(Gather&) override {}
-  void flush_all() override {}
   std::optional<PhysAddr> iova_to_phys(Iova) const override { return std::nullopt; }
   const Driver* owner() const override { return &driver_; }
   Status attach(Device& device, Domain* old) override;

@@ -10,6 +10,8 @@ namespace {
 
 using testing::EngineDma;
 using testing::System;
+using testing::map;
+using testing::unmap;
 
 struct Kind {
   const char* name;
@@ -22,21 +24,6 @@ class VtdDriverTest : public ::testing::TestWithParam<Kind> {
   System::Options options() { return {.iommus = {GetParam().spec}}; }
   bool first_stage() { return GetParam().spec.scalable && GetParam().spec.first_stage; }
 
-  void fill(System& system, PhysAddr page, uint64_t value) { std::memcpy(system.at(page), &value, sizeof value); }
-  uint64_t word(System& system, PhysAddr page) {
-    uint64_t value;
-    std::memcpy(&value, system.at(page), sizeof value);
-    return value;
-  }
-  void map(Domain& domain, uint64_t iova, PhysAddr phys, uint32_t prot = kRead | kWrite) {
-    must(domain.map(Iova(iova), phys, kPageSize, prot));
-    domain.sync_map(Iova(iova), kPageSize);
-  }
-  void unmap(Domain& domain, uint64_t iova) {
-    Gather gather;
-    EXPECT_EQ(domain.unmap(Iova(iova), kPageSize, gather), kPageSize);
-    domain.sync(gather);
-  }
 
   log::Capture quiet;
   static constexpr Bdf kNic{0, 1, 0};
@@ -52,9 +39,9 @@ TEST_P(VtdDriverTest, WhatIsMappedIsReachedAndNothingElse) {
   map(domain, 0x100000, from, kRead);
   map(domain, 0x200000, to);
   EngineDma nic(system, kNic, domain, rings);
-  fill(system, from, 0x1234);
+  system.fill(from, 0x1234);
   EXPECT_TRUE(nic.copy(0x100000, 0x200000, 64));
-  EXPECT_EQ(word(system, to), 0x1234u);
+  EXPECT_EQ(system.word(to), 0x1234u);
   EXPECT_EQ(system.faults(), 0u);
 
   EXPECT_FALSE(nic.copy(0x300000, 0x200000, 64));
@@ -84,9 +71,9 @@ TEST_P(VtdDriverTest, WhatIsMappedElsewhereIsReachedThere) {
   for (uint64_t round = 0; round < 8; ++round) {
     const PhysAddr from = round % 2 == 0 ? one : two;
     map(domain, 0x100000, from);
-    fill(system, from, round);
+    system.fill(from, round);
     EXPECT_TRUE(nic.copy(0x100000, 0x200000, 64));
-    EXPECT_EQ(word(system, to), round);
+    EXPECT_EQ(system.word(to), round);
     unmap(domain, 0x100000);
     EXPECT_FALSE(nic.copy(0x100000, 0x200000, 64));
   }
@@ -102,13 +89,13 @@ TEST_P(VtdDriverTest, AMissingFlushIsNoticed) {
   EngineDma nic(system, kNic, domain, system.page());
   map(domain, 0x200000, to);
   map(domain, 0x100000, one);
-  fill(system, one, 1);
-  fill(system, two, 2);
+  system.fill(one, 1);
+  system.fill(two, 2);
   EXPECT_TRUE(nic.copy(0x100000, 0x200000, 64));
   unmap(domain, 0x100000);
   must(domain.map(Iova(0x100000), two, kPageSize, kRead | kWrite));
   EXPECT_TRUE(nic.copy(0x100000, 0x200000, 64));
-  EXPECT_EQ(word(system, to), 1u) << "the old page";
+  EXPECT_EQ(system.word(to), 1u) << "the old page";
   EXPECT_GT(system.reports(), 0u);
 }
 
@@ -165,7 +152,7 @@ TEST_P(VtdDriverTest, IdentityPassesThroughAndBlockedNothing) {
   machine::testing::MiniDriver driver(registers);
   driver.reset();
   driver.set_up(testing::regs::kWorkQueue, rings, 5);
-  fill(system, page, 77);
+  system.fill(page, 77);
   auto done = driver.run(testing::regs::kWorkQueue, machine::testing::copy(page.value(), page.value() + 512, 64));
   EXPECT_EQ(done.status, testing::regs::TransferStatus::kOk);
   EXPECT_EQ(system.reports(), 0u) << system.all_status();

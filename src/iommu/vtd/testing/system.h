@@ -13,6 +13,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,7 @@
 #include "iommu/core.h"
 #include "iommu/liveupdate/live_update.h"
 #include "iommu/liveupdate/standing.h"
+#include "iommu/pci_device.h"
 #include "iommu/vtd/paging_domain.h"
 #include "iommu/vtd/vtd_driver.h"
 #include "kho/testing/kernel_memory.h"
@@ -34,6 +36,17 @@ namespace causeway::iommu::vtd::testing {
 inline machine::DeviceSpec engine(unsigned device) { return {.bdf = Bdf(0, device, 0)}; }
 inline machine::IommuSpec legacy_unit() { return {.scalable = false}; }
 inline machine::IommuSpec scalable_unit() { return {.scalable = true}; }
+
+// One page, as the DMA API does it.
+inline void map(Domain& domain, uint64_t iova, PhysAddr phys, uint32_t prot = kRead | kWrite) {
+  must(domain.map(Iova(iova), phys, kPageSize, prot));
+  domain.sync_map(Iova(iova), kPageSize);
+}
+inline void unmap(Domain& domain, uint64_t iova) {
+  Gather gather;
+  EXPECT_EQ(domain.unmap(Iova(iova), kPageSize, gather), kPageSize);
+  domain.sync(gather);
+}
 
 class System {
  public:
@@ -97,6 +110,13 @@ class System {
   platform::Platform& platform() { return *kernel_->memory.platform; }
   mm::PageAllocator& pages() { return *kernel_->memory.pages; }
   std::byte* at(PhysAddr phys) { return kernel_->memory.map.direct_map().to_virt(phys); }
+
+  void fill(PhysAddr where, uint64_t value) { std::memcpy(at(where), &value, sizeof value); }
+  uint64_t word(PhysAddr where) {
+    uint64_t value;
+    std::memcpy(&value, at(where), sizeof value);
+    return value;
+  }
 
   Result<Device*> try_probe(Bdf bdf) { return core().probe_device(info(bdf)); }
   Device& probe(Bdf bdf) { return *must(try_probe(bdf)); }
@@ -178,16 +198,9 @@ inline platform::PciFunction System::function(Bdf bdf) {
 }
 
 inline DeviceInfo System::info(Bdf bdf) {
-  DeviceInfo info{.bdf = bdf, .name = fmt::format("0000:{}", bdf)};
-  for (platform::PciFunction& function : platform().pci().scan()) {
-    if (function.bdf() != bdf) continue;
-    info.ats_queue_depth = function.ats_queue_depth();
-    info.ats = info.ats_queue_depth != 0;
-    info.pasid_bits = function.pasid_bits();
-    info.set_ats = [function](bool on) mutable { (void)function.set_ats(on); };
-    info.set_pasid = [function](bool on) mutable { (void)function.set_pasid(on); };
-  }
-  return info;
+  for (platform::PciFunction& function : platform().pci().scan())
+    if (function.bdf() == bdf) return describe(function);
+  return {.bdf = bdf, .name = fmt::format("0000:{}", bdf)};
 }
 
 inline PhysAddr System::page(Order order) {

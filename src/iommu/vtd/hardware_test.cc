@@ -112,9 +112,9 @@ class HardwareTest : public ::testing::TestWithParam<TableMode> {
   bool copies() {
     PhysAddr from = page(), to = page();
     *pages->virt(from) = 0x1122'3344'5566'7788;
+    const uint64_t faults_before = faults ? faults->stats().faults : 0;
     driver->post(engine::kWorkQueue,
                  {.source = from.value(), .destination = to.value(), .length = 8, .op = engine::Op::kCopy});
-    uint64_t faults_before = faults ? faults->stats().faults : 0;
     bool arrived = false;
     EXPECT_TRUE(eventually([&] {
       arrived = std::atomic_ref(*pages->virt(to)).load() != 0;

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "base/printable.h"
 #include "drivers/abi/allocation_pool_v1.h"
 #include "drivers/abi/dma_engine_v1.h"
 #include "iommu/abi/iommu_v1.h"

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "base/printable.h"
 #include "inspect/decoders.h"
 #include "inspect/root_reader.h"
 #include "kho/abi/kho_v4.h"

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "base/printable.h"
 #include "inspect/render.h"
 #include "inspect/testing/decoding.h"
 #include "inspect/testing/image_builder.h"

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <unordered_set>
 
+#include "base/printable.h"
 #include "iommu/abi/iommu_v1.h"
 #include "inspect/decoders.h"
 #include "luo/abi/luo_v5.h"

@@ -129,7 +129,4 @@ struct Report {
   uint64_t work = 0;
 };
 
-// Bytes as text: control characters, and all above 0x7e if they are not UTF-8, as \xNN.
-std::string printable(std::string_view bytes);
-
 }  // namespace causeway::inspect

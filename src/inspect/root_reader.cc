@@ -7,6 +7,7 @@
 #include <cstring>
 #include <set>
 
+#include "base/printable.h"
 #include "kho/abi/kho_v4.h"
 #include "kho/abi/typed_v1.h"
 

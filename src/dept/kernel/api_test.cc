@@ -1,0 +1,252 @@
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "dept/kernel_api.h"
+#include "dept/tracker.h"
+
+namespace causeway::dept::kernel {
+namespace {
+
+#define HERE Site::at(__FILE__, __LINE__)
+
+class KernelApi : public ::testing::Test {
+ protected:
+  KernelApi() {
+    settings_.judge = {.threads = false, .gates = false, .order = false, .timeouts = false};
+    settings_.predict = false;
+    EXPECT_EQ(Tracker::start_again(settings_), 0);
+    for (Map* map : {&a_, &b_, &c_}) map_init(*map, nullptr, 0, "map", HERE);
+  }
+  uint32_t reports() { return Tracker::get().arena().used<Report>() - 1; }
+  void take_and_leave(Map& outer) {
+    ldt_lock(outer, {}, HERE);
+    ldt_unlock(outer, HERE);
+  }
+
+  Settings settings_;
+  Map a_, b_, c_;
+};
+
+TEST_F(KernelApi, StagedWaitCountsOnceItSleeps) {
+  ThreadContext& sleeper = *ThreadContext::current();
+  for (bool sleeps : {false, true}) {
+    ldt_lock(a_, {}, HERE);
+    sdt_might_sleep_start(&b_, 0, HERE);
+    if (sleeps) request_event_wait_commit(HERE);
+    ldt_unlock(a_, HERE);
+    take_and_leave(a_);
+    ttwu_stage_wait(sleeper, HERE);
+    sdt_might_sleep_end();
+    EXPECT_EQ(reports(), sleeps ? 1u : 0u);
+  }
+}
+
+TEST_F(KernelApi, StageWithoutMapIsAClassByItsPlace) {
+  ThreadContext& sleeper = *ThreadContext::current();
+  ldt_lock(a_, {}, HERE);
+  stage_wait(nullptr, HERE, 0);
+  request_event_wait_commit(HERE);
+  ldt_unlock(a_, HERE);
+  take_and_leave(a_);
+  ttwu_stage_wait(sleeper, HERE);
+  EXPECT_EQ(reports(), 1u);
+  // The first wake has emptied it.
+  take_and_leave(b_);
+  const uint64_t ignored = Tracker::get().arena().counted(Counter::kEventsSeen);
+  ttwu_stage_wait(sleeper, HERE);
+  EXPECT_EQ(Tracker::get().arena().counted(Counter::kEventsSeen), ignored);
+  clean_stage();
+}
+
+TEST_F(KernelApi, OutermostStageWinsUnlessAnInnerWaitSleeps) {
+  ThreadContext& self = *ThreadContext::current();
+  stage_wait(&a_, HERE, 0);
+  stage_wait(&b_, HERE, 0);
+  EXPECT_EQ(self.staged.object, a_.object);
+  clean_stage();
+  EXPECT_TRUE(self.staged.is_staged);
+  sdt_wait(c_, HERE);
+  EXPECT_FALSE(self.staged.is_staged);
+  clean_stage();
+}
+
+TEST_F(KernelApi, StampOutsideOfTheMapTellsInstancesApart) {
+  ExtWgen asked, not_asked;
+  ldt_lock(a_, {}, HERE);
+  wait(b_, bit(Event::kWrite), HERE, 0, 0);
+  ldt_unlock(a_, HERE);
+  request_event(b_, &asked, HERE);
+  take_and_leave(a_);
+  event(b_, Event::kWrite, HERE, &not_asked);
+  EXPECT_EQ(reports(), 0u);
+  event(b_, Event::kWrite, HERE, &asked);
+  EXPECT_EQ(reports(), 1u);
+  EXPECT_EQ(asked.wgen.load(), 0u);
+}
+
+TEST_F(KernelApi, PagesOfTwoUsesMeetOnlyInUnknownOnes) {
+  Page file, disk, unknown;
+  set_page_usage(file, PageUsage::kRegularFile);
+  EXPECT_EQ(page_usage(file), PageUsage::kDefault) << "before the next lock";
+  page_locked(b_, file, HERE);
+  EXPECT_EQ(page_usage(file), PageUsage::kRegularFile);
+  page_unlocked(b_, file, HERE);
+  set_page_usage(disk, PageUsage::kBlockDevice);
+  page_locked(b_, disk, HERE);
+  page_unlocked(b_, disk, HERE);
+
+  ldt_lock(a_, {}, HERE);
+  page_wait(b_, disk, HERE);
+  ldt_unlock(a_, HERE);
+  page_locked(b_, file, HERE);
+  take_and_leave(a_);
+  page_unlocked(b_, file, HERE);
+  EXPECT_EQ(reports(), 0u);
+  page_locked(b_, unknown, HERE);
+  take_and_leave(a_);
+  page_unlocked(b_, unknown, HERE);
+  EXPECT_EQ(reports(), 1u);
+}
+
+TEST_F(KernelApi, LevelsSilenceTheirClassButNoLockBetween) {
+  static Key key;
+  map_init(a_, &key, 0, "x", HERE);
+  map_init(b_, &key, 0, "x", HERE);
+  ldt_lock(a_, {}, HERE);
+  ldt_lock(b_, {.nesting = 1}, HERE);
+  ldt_unlock(b_, HERE);
+  EXPECT_EQ(reports(), 0u);
+  ldt_lock(c_, {}, HERE);
+  ldt_lock(b_, {.nesting = 1}, HERE);
+  EXPECT_EQ(reports(), 1u);
+}
+
+TEST_F(KernelApi, CompareFunctionAllowsOneOrder) {
+  static Key key;
+  static Map maps[2];
+  for (Map& map : maps) map_init(map, &key, 0, "x", HERE);
+  key_set_compare(key, [](const void* a, const void* b) { return a < b ? -1 : 1; });
+  ldt_lock(maps[0], {}, HERE);
+  ldt_lock(maps[1], {}, HERE);
+  EXPECT_EQ(reports(), 0u);
+  ldt_unlock(maps[0], HERE);
+  ldt_lock(maps[0], {}, HERE);
+  EXPECT_EQ(reports(), 1u);
+}
+
+TEST_F(KernelApi, SetClassMovesWhatIsHeld) {
+  static Key key;
+  ldt_lock(a_, {}, HERE);
+  ldt_set_class(a_, "renamed", key, 0, HERE);
+  EXPECT_TRUE(ecxt_holding(a_, bit(Event::kWrite)));
+  take_and_leave(b_);
+  ldt_unlock(a_, HERE);
+  ldt_lock(b_, {}, HERE);
+  take_and_leave(a_);
+  ldt_unlock(b_, HERE);
+  EXPECT_EQ(reports(), 1u);
+  EXPECT_EQ(Tracker::get().arena().text(Tracker::get().arena().at<Object>(a_.object).name), "renamed");
+}
+
+TEST_F(KernelApi, DowngradedWriterIsAReader) {
+  ldt_wlock(a_, {}, HERE);
+  ldt_downgrade(a_, HERE);
+  EXPECT_FALSE(ecxt_holding(a_, bit(Event::kWrite)));
+  EXPECT_TRUE(ecxt_holding(a_, bit(Event::kRead)));
+  ldt_unlock(a_, HERE);
+  EXPECT_EQ(reports(), 0u);
+}
+
+TEST_F(KernelApi, CopyWithoutAKeyIsNotChecked) {
+  Map copy;
+  map_copy(copy, a_);
+  EXPECT_TRUE(copy.nocheck);
+  static Key key;
+  map_init(b_, &key, 0, "b", HERE);
+  map_copy(copy, b_);
+  EXPECT_FALSE(copy.nocheck);
+  ldt_lock(copy, {}, HERE);
+  ldt_lock(b_, {}, HERE);
+  EXPECT_EQ(reports(), 1u) << "one class";
+}
+
+TEST_F(KernelApi, TimedWaitsAreLeftOut) {
+  ldt_lock(a_, {}, HERE);
+  sdt_wait_timeout(b_, 100, HERE);
+  ldt_unlock(a_, HERE);
+  sdt_request_event(b_, HERE);
+  take_and_leave(a_);
+  sdt_event(b_, HERE);
+  EXPECT_EQ(reports(), 0u);
+  ldt_lock(a_, {}, HERE);
+  sdt_wait_timeout(b_, kMaxTimeout, HERE);
+  EXPECT_EQ(reports(), 1u);
+  ldt_unlock(a_, HERE);
+}
+
+TEST_F(KernelApi, RegionThatLeadsToAnEventIsOwned) {
+  sdt_ecxt_enter(a_, HERE);
+  sdt_wait(b_, HERE);
+  sdt_ecxt_exit(a_);
+  sdt_ecxt_enter(b_, HERE);
+  sdt_wait(a_, HERE);
+  sdt_ecxt_exit(b_);
+  EXPECT_EQ(reports(), 1u);
+}
+
+TEST_F(KernelApi, RecoveredSiteContributesNothing) {
+  static EventSite site{"event"}, recoverer{"recoverer"};
+  EXPECT_FALSE(recover_event(site, recoverer, HERE)) << "not used so far";
+  ldt_lock(a_, {}, HERE);
+  sdt_wait(b_, HERE);
+  ldt_unlock(a_, HERE);
+  take_and_leave(a_);
+  event_site(site, [&] { sdt_event(b_, HERE); });
+  EXPECT_EQ(reports(), 0u);
+}
+
+TEST_F(KernelApi, OffIsOff) {
+  dept_off();
+  ldt_lock(a_, {}, HERE);
+  ldt_lock(b_, {}, HERE);
+  dept_on();
+  EXPECT_FALSE(ecxt_holding(a_, 7));
+}
+
+std::string read_all(void (*print)(int)) {
+  int ends[2];
+  EXPECT_EQ(::pipe(ends), 0);
+  print(ends[1]);
+  ::close(ends[1]);
+  std::string text;
+  char part[512];
+  for (ssize_t n; (n = ::read(ends[0], part, sizeof part)) > 0;) text.append(part, static_cast<size_t>(n));
+  ::close(ends[0]);
+  return text;
+}
+
+TEST_F(KernelApi, GraphAndCountersAsText) {
+  static Key one, two;
+  map_init(a_, &one, 0, "first", HERE);
+  map_init(b_, &two, 3, "second", HERE);
+  ldt_lock(a_, {}, HERE);
+  take_and_leave(b_);
+  const std::string deps = read_all(print_deps);
+  EXPECT_NE(deps.find("first:0\n -> [0x"), std::string::npos) << deps;
+  EXPECT_NE(deps.find("second:3\n"), std::string::npos) << deps;
+  const std::string stats = read_all(print_stats);
+  EXPECT_NE(stats.find("edge: 1 of "), std::string::npos) << stats;
+  EXPECT_NE(stats.find("0 dropped"), std::string::npos) << stats;
+}
+
+TEST_F(KernelApi, PanicStopsEverything) {
+  stop_emerg();
+  EXPECT_FALSE(Tracker::is_on());
+  ldt_lock(a_, {}, HERE);
+  EXPECT_FALSE(ecxt_holding(a_, 7));
+}
+
+}  // namespace
+}  // namespace causeway::dept::kernel

@@ -19,7 +19,7 @@ void Completion::complete(SourceLocation where) { add(1, 1, where); }
 void Completion::complete_all(SourceLocation where) { add(kAll, kFutexWakeAll, where); }
 
 void Completion::add(uint32_t completions, int wake, SourceLocation where) {
-  track::event(object(), where);
+  track::event(object(), wake == 1 ? track::Wakes::kOne : track::Wakes::kAll, where);
   const void* sleepers = &word_;
   uint64_t word = word_.load(std::memory_order_relaxed);
   uint64_t next;
@@ -42,8 +42,11 @@ bool Completion::try_wait() {
 }
 
 bool Completion::wait_until(Deadline deadline, SourceLocation where) {
-  if (try_wait()) return true;
-  track::wait_begin(object(), deadline.is_never() ? track::Timeout::kNone : track::Timeout::kSome, where);
+  if (try_wait()) {
+    track::passed(object(), where);
+    return true;
+  }
+  track::wait_begin(object(), nullptr, deadline.is_never() ? track::Timeout::kNone : track::Timeout::kSome, where);
   uint64_t word = word_.fetch_add(kWaiter, std::memory_order_acquire) + kWaiter;
   bool timed_out = false;
   bool taken = false;
@@ -58,7 +61,7 @@ bool Completion::wait_until(Deadline deadline, SourceLocation where) {
     timed_out = futex_wait(&word_, 0, deadline) == FutexWait::kTimedOut;
     word = word_.load(std::memory_order_acquire);
   }
-  track::wait_end(object(), where);
+  track::wait_end(object(), taken ? track::Outcome::kEvent : track::Outcome::kTimeout, where);
   return taken;
 }
 

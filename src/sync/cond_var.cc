@@ -16,11 +16,12 @@ bool CondVar::sleep(Mutex& mutex, Deadline deadline, SourceLocation where) {
   // signal we compare with.
   waiters_.fetch_add(1, std::memory_order_relaxed);
   uint32_t signal = signal_.load(std::memory_order_relaxed);
-  mutex.unlock(where);
-  track::wait_begin(object(), deadline.is_never() ? track::Timeout::kNone : track::Timeout::kSome, where);
+  const track::Object released = mutex.object();
+  track::wait_begin(object(), &released, deadline.is_never() ? track::Timeout::kNone : track::Timeout::kSome, where);
+  mutex.give_up();
   FutexWait result = futex_wait(&signal_, signal, deadline);
-  track::wait_end(object(), where);
-  mutex.lock(where);
+  track::wait_end(object(), result == FutexWait::kTimedOut ? track::Outcome::kTimeout : track::Outcome::kEvent, where);
+  mutex.take_back();
   // With the mutex held, so that an owner who takes it may conclude from its data that we are gone.
   waiters_.fetch_sub(1, std::memory_order_relaxed);
   return result != FutexWait::kTimedOut;
@@ -30,7 +31,7 @@ void CondVar::notify_one(SourceLocation where) { notify(1, where); }
 void CondVar::notify_all(SourceLocation where) { notify(kFutexWakeAll, where); }
 
 void CondVar::notify(int count, SourceLocation where) {
-  track::event(object(), where);
+  track::event(object(), count == 1 ? track::Wakes::kOne : track::Wakes::kAll, where);
   if (waiters_.load(std::memory_order_relaxed) == 0) return;
   signal_.fetch_add(1, std::memory_order_relaxed);
   futex_wake(&signal_, count);

@@ -38,12 +38,7 @@ class CW_CAPABILITY("mutex") Mutex {
   void lock(SourceLocation where = SourceLocation::current()) CW_ACQUIRE() {
     owner_.check_not_me("mutex", name_, where);
     track::acquiring(object(), track::Mode::kExclusive, where);
-    uint32_t free = kFree;
-    if (!state_.compare_exchange_strong(free, kLocked, std::memory_order_acquire, std::memory_order_relaxed))
-        [[unlikely]] {
-      lock_slow();
-    }
-    owner_.set();
+    take_back();
     track::acquired(object(), track::Mode::kExclusive, track::Attempt::kBlocking, where);
   }
   // False if somebody holds it, the caller included.
@@ -58,8 +53,7 @@ class CW_CAPABILITY("mutex") Mutex {
   void unlock(SourceLocation where = SourceLocation::current()) CW_RELEASE() {
     owner_.check_me("mutex", name_, "unlocked without being held", where);
     track::releasing(object(), track::Mode::kExclusive, where);
-    owner_.clear();
-    if (state_.exchange(kFree, std::memory_order_release) == kContended) [[unlikely]] wake_one();
+    give_up();
   }
   // Debug builds abort unless the caller is the owner.
   void assert_held(SourceLocation where = SourceLocation::current()) const CW_ASSERT_CAPABILITY(this) {
@@ -75,6 +69,19 @@ class CW_CAPABILITY("mutex") Mutex {
   static constexpr uint32_t kContended = 2;  // held, and somebody may sleep
 
   constexpr track::Object object() const { return {this, name_, track::Kind::kMutex}; }
+  // unlock() and lock() without hooks: the wait of a CondVar tells of both.
+  void give_up() {
+    owner_.clear();
+    if (state_.exchange(kFree, std::memory_order_release) == kContended) [[unlikely]] wake_one();
+  }
+  void take_back() {
+    uint32_t free = kFree;
+    if (!state_.compare_exchange_strong(free, kLocked, std::memory_order_acquire, std::memory_order_relaxed))
+        [[unlikely]] {
+      lock_slow();
+    }
+    owner_.set();
+  }
   void lock_slow();
   void wake_one();
 

@@ -27,7 +27,7 @@ struct Thread::State {
     track::thread_started(object());
     body(stop.get_token());
     body = nullptr;  // what it captured ends on this thread, before a joiner goes on
-    track::event(object(), SourceLocation::current());
+    track::event(object(), track::Wakes::kAll, SourceLocation::current());
     track::thread_exiting(object());
   }
 };
@@ -75,9 +75,9 @@ void Thread::join(SourceLocation where) {
   if (!state_) return;
   if (state_->thread.get_id() == std::this_thread::get_id())
     detail::die("thread", state_->name, "joined by itself,", 0, where);
-  track::wait_begin(state_->object(), track::Timeout::kNone, where);
+  track::wait_begin(state_->object(), nullptr, track::Timeout::kNone, where);
   state_->thread.join();
-  track::wait_end(state_->object(), where);
+  track::wait_end(state_->object(), track::Outcome::kEvent, where);
   track::destroyed(state_->object());
   state_.reset();
 }

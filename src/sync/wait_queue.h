@@ -45,12 +45,18 @@ class WaitQueue {
   template <typename Predicate>
   [[nodiscard]] bool wait_until(Deadline deadline, Predicate predicate,
                                 SourceLocation where = SourceLocation::current()) {
-    if (predicate()) return true;
+    if (predicate()) {
+      track::passed(object(), where);
+      return true;
+    }
     Waiter waiter(*this);
     while (true) {
       // The signal is read before the predicate: a wake after it changes the signal.
       uint32_t signal = signal_.load(std::memory_order_acquire);
-      if (predicate()) return true;
+      if (predicate()) {
+        track::passed(object(), where);
+        return true;
+      }
       if (deadline.has_passed()) return false;
       sleep(signal, deadline, where);
     }

@@ -63,11 +63,18 @@ inline void acquired(const Object& object, Mode mode, Attempt attempt, SourceLoc
 inline void releasing(const Object& object, Mode mode, SourceLocation where) {
   Recorder::add("releasing", object, text_of(mode), where);
 }
-inline void wait_begin(const Object& object, Timeout timeout, SourceLocation where) {
-  Recorder::add("wait_begin", object, timeout == Timeout::kSome ? " timed" : "", where);
+inline void wait_begin(const Object& object, const Object* released, Timeout timeout, SourceLocation where) {
+  std::string detail = timeout == Timeout::kSome ? " timed" : "";
+  if (released != nullptr) detail += std::string(" without ") + released->name;
+  Recorder::add("wait_begin", object, detail, where);
 }
-inline void wait_end(const Object& object, SourceLocation where) { Recorder::add("wait_end", object, "", where); }
-inline void event(const Object& object, SourceLocation where) { Recorder::add("event", object, "", where); }
+inline void wait_end(const Object& object, Outcome outcome, SourceLocation where) {
+  Recorder::add("wait_end", object, outcome == Outcome::kTimeout ? " by time" : "", where);
+}
+inline void passed(const Object& object, SourceLocation where) { Recorder::add("passed", object, "", where); }
+inline void event(const Object& object, Wakes who, SourceLocation where) {
+  Recorder::add("event", object, who == Wakes::kAll ? " for all" : "", where);
+}
 inline void thread_started(const Object& object) { Recorder::add("thread_started", object, "", {}); }
 inline void thread_exiting(const Object& object) { Recorder::add("thread_exiting", object, "", {}); }
 

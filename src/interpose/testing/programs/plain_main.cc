@@ -1,0 +1,4 @@
+// A program without threads or locks.
+#include <stdio.h>
+
+int main() { puts("hello"); }

@@ -12,7 +12,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("causeway ") + CW_CLI_VERSION);
   app.footer("Example: causeway demo --updates 5\nHelp on a verb: causeway VERB --help");
   std::vector<Verb> verbs{add_demo(app), add_up(app), add_down(app), add_status(app), add_kexec(app), add_inspect(app),
-                          add_dump(app), add_run(app)};
+                          add_dump(app), add_run(app), add_dept(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

@@ -15,6 +15,7 @@ inline constexpr std::string_view kKernelProgram = "causeway-kernel";
 inline constexpr std::string_view kNextKernelProgram = "causeway-kernel-next";
 
 inline constexpr std::string_view kShimLibrary = "libcauseway-shim.so";
+inline constexpr std::string_view kDeptLibrary = "libcauseway-dept.so";
 
 // ENOENT: there is no such file beside this program.
 Result<std::string> program_path(std::string_view name);

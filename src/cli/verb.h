@@ -30,6 +30,7 @@ Verb add_kexec(CLI::App& app);
 Verb add_inspect(CLI::App& app);
 Verb add_dump(CLI::App& app);
 Verb add_run(CLI::App& app);
+Verb add_dept(CLI::App& app);
 
 // "" if `name` can be a machine's: it must be usable in a socket's name; else what is wrong with it.
 std::string check_name(const std::string& name);

@@ -11,6 +11,7 @@
 #include "cli/child.h"
 #include "cli/client_program.h"
 #include "cli/launch.h"
+#include "cli/preload.h"
 #include "cli/programs.h"
 #include "cli/supervisor.h"
 #include "cli/verb.h"
@@ -46,23 +47,6 @@ Result<Served> ask_devices(const std::string& name, std::string* reason) {
 }
 
 void add_to_environment(const char* name, const std::string& value) { ::setenv(name, value.c_str(), 1); }
-
-Status set_up_preload(std::string* reason) {
-  auto shim = library_path(kShimLibrary);
-  if (!shim) {
-    *reason = fmt::format("{} is not in this installation: build or install it first", kShimLibrary);
-    return fail(shim.error());
-  }
-  // The loader takes a space for a separator.
-  if (shim->find_first_of(" :") != std::string::npos) {
-    *reason = fmt::format("the path '{}' has a space or colon in it, which LD_PRELOAD cannot express: install it "
-                          "elsewhere, or use --supervise", *shim);
-    return fail(EINVAL, "a path that cannot be preloaded");
-  }
-  const char* others = std::getenv("LD_PRELOAD");
-  add_to_environment("LD_PRELOAD", others == nullptr || *others == '\0' ? *shim : *shim + ":" + others);
-  return {};
-}
 
 // Runs it as the shell would, and returns what the shell would.
 int run_and_wait(const ClientProgram& program, std::vector<std::string> words, std::string* reason) {
@@ -139,7 +123,7 @@ int run(const CLI::App& command, const Settings& settings) {
     auto status = run_supervised(program->path, settings.program, *devices, &reason);
     return status ? *status : failed(kFailed);
   }
-  if (!set_up_preload(&reason)) return failed(kFailed);
+  if (!preload(kShimLibrary, "or use --supervise", &reason)) return failed(kFailed);
   add_to_environment(wire::kSocketVariable, devices->socket);
   add_to_environment(wire::kPathsVariable, fmt::format("{}", fmt::join(devices->paths, ":")));
   int status = run_and_wait(*program, settings.program, &reason);

@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
-# Arguments of `make demo` and `make bench`.
+# Arguments of `make demo`, `make bench` and `make bench-dept`.
 ARGS ?=
 # Arguments of ctest: make test CTEST_ARGS="-R Radix"
 CTEST_ARGS ?=
@@ -24,7 +24,7 @@ endif
 # ThreadSanitizer does not cope with the widest address space randomisation.
 NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo test test-kernel-selftests bench lint asan tsan fuzz werror clang install clean
+.PHONY: help setup build demo test test-kernel-selftests test-dept-programs bench bench-dept lint asan tsan fuzz werror clang install clean
 help: ## this text
 	@echo "usage: make TARGET"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 25
@@ -46,8 +46,15 @@ test: setup ## build with named points and debug checks, run all tests
 test-kernel-selftests: build ## Linux's own live update selftests, unmodified (fetches its source through apt)
 	@tests/kernel-selftests $(ARGS)
 
+test-dept-programs: build ## well-known threaded programs under causeway dept (installs what is missing if root)
+	@tests/dept-programs $(ARGS)
+
 bench: build ## all benchmarks (ARGS="--benchmark_filter=Preserve")
 	@for bench in build/release/bin/*_bench; do echo "== $$bench"; $$bench $(ARGS); done
+
+bench-dept: build ## `causeway dept` against ThreadSanitizer, Helgrind and DRD, on the same programs (ARGS="--no-cost")
+	@tools/setup valgrind
+	@tools/bench-dept $(ARGS)
 
 lint: setup ## the checks of tools/check-*
 	@for check in tools/check-*; do echo "== $$check"; $$check; done

@@ -1,0 +1,39 @@
+// what: three threads: write 1 write 2, read 2 read 3, read 3 write 1: the two who read 3 do not keep each other out
+// truth: N
+// expect: silent
+#include "corpus.h"
+
+static pthread_rwlock_t volumes = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_rwlock_t folders = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_rwlock_t files = PTHREAD_RWLOCK_INITIALIZER;
+
+static void *add_volume(void *arg) {
+  pthread_rwlock_wrlock(&volumes);
+  pthread_rwlock_wrlock(&folders);
+  pthread_rwlock_unlock(&folders);
+  pthread_rwlock_unlock(&volumes);
+  return arg;
+}
+
+static void *list_folder(void *arg) {
+  at_ms(25);
+  pthread_rwlock_rdlock(&folders);
+  pthread_rwlock_rdlock(&files);
+  pthread_rwlock_unlock(&files);
+  pthread_rwlock_unlock(&folders);
+  return arg;
+}
+
+static void *move_file(void *arg) {
+  at_ms(50);
+  pthread_rwlock_rdlock(&files);
+  pthread_rwlock_wrlock(&volumes);
+  pthread_rwlock_unlock(&volumes);
+  pthread_rwlock_unlock(&files);
+  return arg;
+}
+
+int main(void) {
+  RUN_TOGETHER(add_volume, list_folder, move_file);
+  return 0;
+}

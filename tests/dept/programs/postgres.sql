@@ -1,0 +1,21 @@
+-- What a server does with locks, sorts, parallel workers and savepoints; the answers are the same each time.
+create table a(id int primary key, b int, t text);
+insert into a select i, i * 7 % 1009, repeat('x', i % 50) from generate_series(1, 60000) i;
+create index on a(b);
+analyze a;
+set max_parallel_workers_per_gather = 2;
+set parallel_setup_cost = 0;
+set parallel_tuple_cost = 0;
+set min_parallel_table_scan_size = 0;
+select count(*), sum(b), max(length(t)) from a where b % 3 = 1;
+select b, count(*) from a group by b order by 2 desc, 1 limit 5;
+begin;
+savepoint s;
+update a set b = b + 1 where id % 10 = 0;
+rollback to s;
+delete from a where id % 100 = 0;
+commit;
+select count(*), sum(hashtext(t)) from a;
+vacuum a;
+create function f(n int) returns int language plpgsql as $$ begin if n = 0 then raise 'end'; end if; return f(n - 1); exception when others then return n; end $$;
+select f(20);

@@ -4,10 +4,11 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bit>
+
+#include "base/clock.h"
 
 namespace causeway::dept {
 
@@ -57,12 +58,6 @@ Shape shape_of(Table which, const Arena::Capacity& c) {
 constexpr unsigned kFirstOwn = static_cast<unsigned>(Table::kStringIndex);
 
 constexpr uint64_t round_up(uint64_t bytes) { return (bytes + kPage - 1) & ~(kPage - 1); }
-
-uint64_t nanoseconds(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 // So that the first locks of a program do not wait for a disk to find blocks.
 void populate(int fd, std::byte* begin, uint64_t bytes) {
@@ -123,8 +118,7 @@ int Arena::create(int fd, const Capacity& capacity) {
   header().pid = getpid();
   header().parent_pid = getppid();
   header().size = file_size;
-  header().started_ns = nanoseconds(CLOCK_MONOTONIC);
-  header().started_realtime_ns = nanoseconds(CLOCK_REALTIME);
+  header().started_ns = monotonic_ns();
   header().now.store(1, std::memory_order_relaxed);
   // Last: who opens it while we are here sees none yet.
   std::atomic_ref<uint64_t>(header().magic).store(kArenaMagic, std::memory_order_release);
@@ -220,7 +214,6 @@ const char* name_of(Counter counter) {
     case Counter::kSearches: return "searches";
     case Counter::kSearchSteps: return "search steps";
     case Counter::kReports: return "reports";
-    case Counter::kMissedInside: return "calls missed inside the tracker";
     case Counter::kHeldOverflow: return "locks held beyond the list";
     case Counter::kRingTooSmall: return "windows older than the ring";
     case Counter::kUnwinds: return "unwinds";

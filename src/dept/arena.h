@@ -52,7 +52,6 @@ struct ArenaHeader {
   uint32_t flags;                        // of Settings, for who reads
   uint64_t size;
   uint64_t started_ns;                   // CLOCK_MONOTONIC
-  uint64_t started_realtime_ns;
   std::atomic<uint64_t> ended_ns;        // the process has said goodbye
   std::atomic<uint32_t> program;         // StringId: path of the executable
   std::atomic<uint32_t> command;         // StringId: its arguments, separated by spaces
@@ -66,7 +65,7 @@ static_assert(sizeof(ArenaHeader) <= 4096);
 
 // What happened how often; shown by --stats, never silently lost.
 enum class Counter : uint8_t {
-  kLocks, kWaits, kEventsSeen, kEventsNobodyAsked, kSearches, kSearchSteps, kReports, kMissedInside, kHeldOverflow, kRingTooSmall,
+  kLocks, kWaits, kEventsSeen, kEventsNobodyAsked, kSearches, kSearchSteps, kReports, kHeldOverflow, kRingTooSmall,
   kUnwinds, kRawFutex, kForks, kObjectsDied, kTentativeVoided, kSearchGivenUp, kThreadsWithoutState,
   kCount,
 };

@@ -10,6 +10,8 @@ namespace {
 
 bool is_guard(const Held& held) { return (held.flags & (Held::kShared | Held::kIgnored | Held::kTentative)) == 0; }
 
+uint64_t guard_part(const Held& held) { return is_guard(held) ? Graph::hash_of_guard(held.object) : 0; }
+
 }  // namespace
 
 void Tracker::refresh_salt(ThreadContext* self) {
@@ -21,11 +23,15 @@ void Tracker::refresh_salt(ThreadContext* self) {
   self->known_salt = !is_on() || settings_.full_stacks || self->task_off != 0 ? 0 : static_cast<uint32_t>(salt >> 32) | 1;
 }
 
-Witness Tracker::witness_of(ThreadContext* self, ObjectId from, ObjectId to) const {
+Witness Tracker::witness_of(const ThreadContext* self, ObjectId from, Event from_event, ObjectId to, Event to_event, uint32_t flags) {
   Witness witness{};
   witness.thread = self->thread;
   witness.from_object = from;
+  witness.from_event = from_event;
   witness.to_object = to;
+  witness.to_event = to_event;
+  witness.flags = flags;
+  witness.epoch = self->epoch;
   return witness;
 }
 
@@ -39,7 +45,7 @@ uint64_t Tracker::guards_hash(const ThreadContext* self, uint32_t count, ObjectI
   uint64_t hash = 0;
   for (uint32_t i = count; i-- != 0;) {
     const Held& held = self->held_list()[i];
-    if (held.object != without && is_guard(held)) hash += mix(index_of(held.object), kSeed);
+    if (held.object != without) hash += guard_part(held);
   }
   return hash;
 }
@@ -76,44 +82,28 @@ void Tracker::add_wait(ThreadContext* self, const WaitOf& wait) {
   const uint32_t flags = wait.flags | (wait.timed ? uint32_t{Witness::kTimed} : 0);
   if (self->irq_depth != 0) {
     const uint8_t irq = self->irq[self->irq_depth - 1];
-    Witness witness = witness_of(self, ObjectId::kNone, wait.object);
+    Witness witness = witness_of(self, ObjectId::kNone, Event::kWrite, wait.object, wait.event, flags | Witness::kIrq);
     witness.wait = wait.stack.id(arena_);
-    witness.flags = flags | Witness::kIrq;
-    witness.to_event = wait.event;
     witness.irq = irq;
-    witness.epoch = self->epoch;
     witness.clock = order_.snapshot(*self);
     graph_.irq_wait(wait.cls, irq, witness);
   }
   const uint32_t count = self->held();
   const uint32_t first = self->first_held();
   const bool strict = (target.class_flags & Class::kStrictNesting) != 0;
-  uint64_t guards = 0;
-  for (uint32_t i = 0; i < count; ++i) {
-    const Held& held = self->held_list()[i];
-    if (is_guard(held)) guards += mix(index_of(held.object), kSeed);
-  }
+  const uint64_t guards = guards_hash(self, count, ObjectId::kNone);
   for (uint32_t i = count; i-- > first;) {
     const Held& held = self->held_list()[i];
     if ((held.flags & Held::kIgnored) != 0 || held.cls == ClassId::kNone) continue;
     if (held.cls == wait.cls && held.nesting != wait.nesting) continue;
     if (held.object == wait.object && !strict) continue;
     if (i + 1 == count && held.cls == wait.cls && graph_.compare_allows(held.object, wait.object)) continue;
-    const uint64_t others = guards - (is_guard(held) ? mix(index_of(held.object), kSeed) : 0);
     const uint32_t kinds = flags | Witness::kOwned | ((held.flags & Held::kTentative) != 0 ? uint32_t{Witness::kTentative} : 0);
-    uint64_t hash = mix(mix(index_of(self->thread), kinds), uint64_t{index_of(held.object)} << 32 | index_of(wait.object));
-    hash = mix(mix(hash, others), static_cast<uint64_t>(held.event) << 8 | static_cast<uint64_t>(wait.event));
-    Witness witness = witness_of(self, held.object, wait.object);
-    witness.flags = kinds;
-    witness.epoch = self->epoch;
-    witness.hash = hash;
+    Witness witness = witness_of(self, held.object, held.event, wait.object, wait.event, kinds);
+    witness.hash = Graph::hash_of(witness, guards - guard_part(held));
     if (!graph_.wants(held.cls, wait.cls, witness)) continue;
-    const Site site{held.site, held.line};
-    witness.start = held.stack != StackId::kNone ? held.stack : site_stacks_.find(held.cls, site);
-    if (witness.start == StackId::kNone) witness.start = LazyStack(site, nullptr).id(arena_);
+    witness.start = stack_of(held);
     witness.wait = wait.stack.id(arena_);
-    witness.from_event = held.event;
-    witness.to_event = wait.event;
     witness.clock = order_.snapshot(*self);
     fill_guards(self, self->held(), held.object, witness);
     depend(held.cls, wait.cls, witness);
@@ -137,7 +127,7 @@ void Tracker::wait(ThreadContext* self, ObjectId object, EventMask events, Site 
     const ClassId cls = class_of(object, event);
     add_wait(self, {.cls = cls, .object = object, .event = event, .stack = stack, .timed = traits.timed,
                     .nesting = traits.nesting, .flags = traits.flags, .sched_sleep = traits.sched_sleep});
-    if (site_stacks_.find(cls, site) == StackId::kNone) site_stacks_.insert(cls, site, stack.id(arena_));
+    know_site(cls, site, stack);
   }
 }
 
@@ -197,8 +187,8 @@ void Tracker::enter(ThreadContext* self, ObjectId object, Event event, Site site
   }
   const ClassId cls = class_of(object, event);
   if ((arena_.at<Object>(object).flags.load(std::memory_order_relaxed) & Object::kNoCheck) != 0) held_flags |= Held::kIgnored;
-  if (site_stacks_.find(cls, site) == StackId::kNone)
-    site_stacks_.insert(cls, site, LazyStack(site, __builtin_return_address(0)).id(arena_));
+  LazyStack stack(site, __builtin_return_address(0));
+  know_site(cls, site, stack);
   push(self, object, event, cls, site, held_flags, nesting, now());
 }
 
@@ -280,11 +270,14 @@ void Tracker::event(ThreadContext* self, ClassId cls, ObjectId object, uint32_t 
     if (self->held_list()[i].object == object && self->held_list()[i].cls == cls) return;
   }
   LazyStack stack(site, __builtin_return_address(0));
-  each_in_window(self, {.cls = cls, .object = object, .wgen = wgen, .stack = stack, .requested_at = requested_at, .flags = flags},
-                 [&](ClassId to, const Witness& witness, uint64_t key) {
-                   depend(cls, to, witness);
-                   remember(self, key);
-                 });
+  depend_in_window(self, {.cls = cls, .object = object, .wgen = wgen, .stack = stack, .requested_at = requested_at, .flags = flags});
+}
+
+void Tracker::depend_in_window(ThreadContext* self, const WindowOf& window) {
+  each_in_window(self, window, [&](ClassId to, const Witness& witness, uint64_t key) {
+    depend(window.cls, to, witness);
+    remember(self, key);
+  });
 }
 
 // The interruptions that may come while this is open, and have not been seen with its class.
@@ -292,12 +285,8 @@ void Tracker::irq_contexts(ThreadContext* self, const Held& held, IrqMask enable
   if (held.cls == ClassId::kNone || (held.flags & Held::kIgnored) != 0) return;
   const IrqMask seen = arena_.at<Class>(held.cls).enabled_irqs.load(std::memory_order_relaxed);
   if ((enabled & ~seen) == 0) return;
-  Witness witness = witness_of(self, held.object, ObjectId::kNone);
-  const Site site{held.site, held.line};
-  witness.start = held.stack != StackId::kNone ? held.stack : site_stacks_.find(held.cls, site);
-  witness.from_event = held.event;
-  witness.flags = Witness::kOwned | Witness::kIrq;
-  witness.epoch = self->epoch;
+  Witness witness = witness_of(self, held.object, held.event, ObjectId::kNone, Event::kWrite, Witness::kOwned | Witness::kIrq);
+  witness.start = stack_of(held);
   witness.clock = order_.snapshot(*self);
   fill_guards(self, self->held(), held.object, witness);
   mark_recorded(arena_.at<Object>(held.object));

@@ -2,7 +2,7 @@
 // walk over what an event's thread has waited for.
 //
 //   remember_wait(self, cls, object, event, site, now, 0, StackId::kNone);
-//   push_held(self, object, event, cls, site, 0, 0, now);
+//   tracker.each_in_window(self, window, [&](ClassId to, const Witness& witness, uint64_t key) { ... });
 #pragma once
 
 #include "dept/hash.h"
@@ -129,26 +129,18 @@ void Tracker::each_in_window(ThreadContext* self, const WindowOf& window, Visit&
                            (is_asked ? uint32_t{Witness::kWindow} : is_owned ? uint32_t{Witness::kOwned} : uint32_t{Witness::kPredicted});
     // What it held then, as far as it holds it still.
     const uint32_t held_then = entries_of(self, past_wait.chain);
-    const uint64_t guards = guards_hash(self, held_then, window.object);
-    uint64_t hash = mix(mix(index_of(self->thread), flags), uint64_t{index_of(window.object)} << 32 | index_of(past_wait.object));
-    hash = mix(mix(hash, guards), static_cast<uint64_t>(window.event) << 8 | static_cast<uint64_t>(past_wait.event));
-    const uint64_t key = mix(mix(hash, uint64_t{index_of(window.cls)} << 32 | index_of(past_wait.cls)), self->salt);
+    Witness witness = witness_of(self, window.object, window.event, past_wait.object, past_wait.event, flags);
+    witness.hash = Graph::hash_of(witness, guards_hash(self, held_then, window.object));
+    const uint64_t key = mix(mix(witness.hash, uint64_t{index_of(window.cls)} << 32 | index_of(past_wait.cls)), self->salt);
     if (self->chains[key % kChainCache] == key) continue;
-    Witness witness = witness_of(self, window.object, past_wait.object);
-    witness.flags = flags;
     witness.epoch = past_wait.epoch;
-    witness.hash = hash;
     if (!graph_.wants(window.cls, past_wait.cls, witness)) {
       remember(self, key);
       continue;
     }
-    const Site site{past_wait.site, past_wait.line};
     witness.start = window.requested_at;
-    witness.wait = past_wait.stack != StackId::kNone ? past_wait.stack : site_stacks_.find(past_wait.cls, site);
-    if (witness.wait == StackId::kNone) witness.wait = LazyStack(site, nullptr).id(arena_);
+    witness.wait = stack_of(past_wait);
     witness.event = window.stack.id(arena_);
-    witness.from_event = window.event;
-    witness.to_event = past_wait.event;
     // What it has learnt of others since that wait is not what it knew then.
     witness.clock = static_cast<int32_t>(past_wait.epoch - self->clock_changed) < 0 ? ClockId::kNone : order_.snapshot(*self);
     fill_guards(self, held_then, window.object, witness);

@@ -1,7 +1,7 @@
 #include "dept/graph.h"
 
+#include "base/clock.h"
 #include "dept/circles.h"
-#include "dept/clock.h"
 #include "dept/hash.h"
 #include "dept/instance_order.h"
 
@@ -67,14 +67,18 @@ ClassId Graph::class_of(ObjectId object, Event event) {
 }
 
 uint64_t Graph::hash_of(const Witness& w) {
+  // In whatever order they were taken.
+  uint64_t guards = 0;
+  const unsigned count = w.guard_count < kGuards ? w.guard_count : kGuards;
+  for (unsigned i = 0; i < count; ++i) guards += hash_of_guard(w.guards[i]);
+  return hash_of(w, guards);
+}
+
+uint64_t Graph::hash_of(const Witness& w, uint64_t guards) {
   uint64_t hash = mix(kSeed, index_of(w.thread));
   hash = mix(hash, uint64_t{index_of(w.from_object)} << 32 | index_of(w.to_object));
   hash = mix(hash, uint64_t{w.flags} << 32 | static_cast<uint32_t>(w.irq) << 16 |
                        static_cast<uint32_t>(w.from_event) << 8 | static_cast<uint32_t>(w.to_event));
-  // In whatever order they were taken.
-  uint64_t guards = 0;
-  const unsigned count = w.guard_count < kGuards ? w.guard_count : kGuards;
-  for (unsigned i = 0; i < count; ++i) guards += mix(kSeed, index_of(w.guards[i]));
   return mix(mix(hash, guards), w.run);
 }
 
@@ -190,7 +194,7 @@ WitnessId Graph::store(const Witness& given, uint64_t hash, uint64_t now) {
 }
 
 WitnessId Graph::insert(ClassId from, ClassId to, const Witness& given, EdgeId* which, bool* must_search) {
-  const uint64_t now = now_ns();
+  const uint64_t now = monotonic_ns();
   const uint64_t hash = given.hash != 0 ? given.hash : hash_of(given);
   EdgeId id = find_edge(from, to);
   *which = id;

@@ -1,8 +1,8 @@
 // The graph: which event depends on which. Finds the circles, and says how much each is to be believed.
 //
 //   Graph graph(arena, {});
-//   ClassId a = graph.class_of(key_of("a"), sub_id(Event::kWrite, 0), description);
-//   if (graph.wants(a, b, hash)) graph.depend(a, b, evidence);     // evidence costs a stack or two: only if it is new
+//   ClassId a = graph.class_of(hash_of("a"), sub_id(Event::kWrite, 0), description);
+//   if (graph.wants(a, b, witness)) graph.depend(a, b, witness);   // its stacks cost something: they are filled in between
 //
 // Known edges are recognised without a lock. A new edge or witness takes the graph's lock, is stored, and searched from:
 // breadth first for the shortest circle, then on for others, until one has witnesses that could have met (`Judge`). An
@@ -17,6 +17,7 @@
 
 #include "dept/arena.h"
 #include "dept/engine_lock.h"
+#include "dept/hash.h"
 #include "dept/judge.h"
 #include "dept/witness_lists.h"
 
@@ -46,10 +47,13 @@ class Graph {
   }
   // What makes a witness different from others: thread, objects, guards, flags; not its clock.
   static uint64_t hash_of(const Witness& witness);
+  // The same by the sum of its guards' parts, before they are written into it.
+  static uint64_t hash_of(const Witness& witness, uint64_t guards);
+  static uint64_t hash_of_guard(ObjectId guard) { return mix(kSeed, index_of(guard)); }
   // Changes when witnesses that were refused so far may be wanted: belongs into the key of every cache that stands before wants().
+  uint32_t generation() const { return generation_.load(std::memory_order_relaxed); }
   // What everybody knows of locks has to be looked at again.
   void forget_known() { generation_.fetch_add(1, std::memory_order_release); }
-  uint32_t generation() const { return generation_.load(std::memory_order_relaxed); }
   // "from cannot happen before to has." Witness::next, hash and time_ns are the graph's to fill where 0. Two objects of one class:
   // from == to, decided by Class::kStrictNesting or by the order of the objects; the same object is no matter of a graph (report()
   // a relock), unless nesting is strict or an interruption does it. Returns the report that this made or raised.
@@ -82,8 +86,6 @@ class Graph {
   Arena& arena() { return arena_; }
 
  private:
-  friend class GraphTest;
-
   EdgeId find_edge(ClassId from, ClassId to) const;
   EdgeId add_edge(ClassId from, ClassId to, WitnessId witness, uint64_t now);
   bool is_known(uint64_t hash) const;

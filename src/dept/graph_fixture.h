@@ -2,8 +2,8 @@
 //
 //   Play play;
 //   play.lock(1, "a");  play.lock(1, "b");            // thread 1 holds a and waits for b
-//   play.unlock(1, "b"); ...
-//   EXPECT_EQ(play.worst(), Level::kLikely);
+//   play.u(1, "b"); ...
+//   EXPECT_EQ(play.worst()->level, Level::kLikely);
 #pragma once
 
 #include <map>

@@ -4,7 +4,7 @@
 // be one from every class to every other.
 #include <bit>
 
-#include "dept/clock.h"
+#include "base/clock.h"
 #include "dept/graph.h"
 #include "dept/hash.h"
 
@@ -63,7 +63,7 @@ bool Graph::remember_irq(uint64_t key, uint64_t hash, const Witness& witness) {
   unsigned count = 0;
   for (uint32_t at = pairs_.first(key); at != 0; at = pairs_.next(at)) ++count;
   if (count >= kRepresentatives) return false;
-  const WitnessId stored = store(witness, hash, now_ns());
+  const WitnessId stored = store(witness, hash, monotonic_ns());
   return stored != WitnessId::kNone && pairs_.add(key, stored);
 }
 

@@ -1,7 +1,7 @@
 // How the graph tells what it has found: each finding once, and again only if it is more certain.
 #include <climits>
 
-#include "dept/clock.h"
+#include "base/clock.h"
 #include "dept/futex.h"
 #include "dept/graph.h"
 #include "dept/hash.h"
@@ -72,7 +72,7 @@ ReportId Graph::publish(uint64_t id, const Report& given) {
   report->object = given.object;
   report->stack = given.stack;
   report->other_stack = given.other_stack;
-  report->time_ns = now_ns();
+  report->time_ns = monotonic_ns();
   report->replaces = older;
   for (unsigned i = 0; i < given.hop_count; ++i) report->hops[i] = given.hops[i];
 

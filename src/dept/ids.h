@@ -1,6 +1,6 @@
 // Names of what a tracker has recorded: positions in the tables of its arena (dept/arena.h).
 //
-//   ClassId lock = graph.class_of(key, 0);
+//   ClassId lock = graph.class_of(object, Event::kWrite);
 //   if (lock == ClassId::kNone) ...                   // the table is full: this one is not tracked
 //
 // Nothing is ever removed while the tracker runs, so a name stays good; 0 is nobody.

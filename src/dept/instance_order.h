@@ -1,6 +1,6 @@
 // Objects of one class, held at once: whether the program takes them in an order, and the circles of objects if not.
 //
-//   const uint32_t broken = edge.flags | orders_against(arena, witness);
+//   const uint32_t broken = edge.flags | orders_against(arena, held, wanted);
 //   if (!all_orders_broken(broken)) return;                     // some order holds for all pairs so far: no circle
 //   ObjectCircles circles(arena, jury);
 //   if (circles.find(edge, witness, worst_cost, &verdict)) ...  // hops from object to object

@@ -47,8 +47,7 @@ bool take_again(Tracker& tracker, ThreadContext* self, ObjectId object, Mode mod
   if ((held->flags & (Held::kTentative | Held::kIgnored)) != 0 || (target.class_flags & Class::kStrictNesting) != 0) return false;
   if ((flags & Object::kRecursive) != 0) return true;
   if ((how.flags & Witness::kTentative) != 0 || how.nest_lock) return false;
-  const Site before{held->site, held->line};
-  const StackId other = held->stack != StackId::kNone ? held->stack : tracker.site_stacks().find(held->cls, before);
+  const StackId other = tracker.stack_of(*held);
   const bool both_read = mode == Mode::kRead && held->event == Event::kRead;
   if (both_read) {
     if ((flags & Object::kQueued) == 0 && !tracker.settings().queued_readers) return true;
@@ -78,15 +77,14 @@ bool take_again(Tracker& tracker, ThreadContext* self, ObjectId object, Mode mod
   }
   const Event held_as = event_of(mode, flags);
   const ClassId cls = tracker.class_of(object, held_as);
-  if (tracker.site_stacks().find(cls, site) == StackId::kNone) tracker.site_stacks().insert(cls, site, stack.id(tracker.arena()));
+  tracker.know_site(cls, site, stack);
   if (take_again(tracker, self, object, mode, stack, how) || how.nest_lock) return;
   const EventMask events = waits_for(mode, flags, tracker.settings().queued_readers);
   for (unsigned i = 0; i < kEvents; ++i) {
     const auto event = static_cast<Event>(i);
     if ((events & bit(event)) == 0) continue;
     const ClassId waited = tracker.class_of(object, event);
-    if (waited != cls && tracker.site_stacks().find(waited, site) == StackId::kNone)
-      tracker.site_stacks().insert(waited, site, stack.id(tracker.arena()));
+    if (waited != cls) tracker.know_site(waited, site, stack);
     tracker.add_wait(self, {.cls = waited, .object = object, .event = event, .stack = stack, .timed = how.timed,
                             .nesting = how.nesting, .flags = how.flags});
   }
@@ -192,13 +190,8 @@ void give_up(ThreadState& state, ObjectId object) {
   }
   LazyStack stack(site, entry);
   const auto unlocks = [&](Event event, uint32_t wgen, StackId requested_at) {
-    const ClassId cls = tracker.class_of(object, event);
-    tracker.each_in_window(
-        self, {.cls = cls, .object = object, .event = event, .wgen = wgen, .stack = stack, .requested_at = requested_at},
-        [&](ClassId to, const Witness& witness, uint64_t key) {
-          tracker.depend(cls, to, witness);
-          tracker.remember(self, key);
-        });
+    tracker.depend_in_window(self, {.cls = tracker.class_of(object, event), .object = object, .event = event, .wgen = wgen,
+                                    .stack = stack, .requested_at = requested_at});
   };
   const Owner owner = find_owner(tracker, object);
   if (owner.state == nullptr || owner.state == self->state) {
@@ -207,12 +200,10 @@ void give_up(ThreadState& state, ObjectId object) {
       unlocks(Event::kWrite, wgen, StackId::kNone);
       return;
     }
-    const bool lock_like = target.kind == Kind::kMutex || target.kind == Kind::kRwLock || target.kind == Kind::kSpinLock;
-    if (lock_like) tracker.report(Problem::kMisuse, Misuse::kUnlockNotHeld, Level::kInfo, self, object, stack, StackId::kNone);
+    if (is_lock(target.kind)) tracker.report(Problem::kMisuse, Misuse::kUnlockNotHeld, Level::kInfo, self, object, stack, StackId::kNone);
     return;
   }
-  const Site taken{owner.held.site, owner.held.line};
-  const StackId requested_at = tracker.site_stacks().find(owner.held.cls, taken);
+  const StackId requested_at = tracker.stack_of(owner.held);
   if ((flags & Object::kHandedOver) == 0) {
     target.flags.fetch_or(Object::kHandedOver, std::memory_order_relaxed);
     tracker.graph().forget_known();
@@ -289,8 +280,8 @@ void acquired(ObjectId object, Mode mode, Site site, const How& how) {
   const ClassId cls = tracker.class_of(object, event);
   if (how.is_try) {
     self->failed_tries = 0;
-    if (tracker.site_stacks().find(cls, site) == StackId::kNone)
-      tracker.site_stacks().insert(cls, site, LazyStack(site, __builtin_return_address(0)).id(tracker.arena()));
+    LazyStack stack(site, __builtin_return_address(0));
+    tracker.know_site(cls, site, stack);
   }
   const bool is_known = how.is_try || tracker.knows(self, chain_key(self, seed_of(tracker, object), mode, site, how));
   if (tracker.push(self, object, event, cls, site, held_flags, how.nesting, wgen) && is_known) learn(tracker, self, target, site, how);
@@ -359,8 +350,8 @@ void downgraded(ObjectId object, Site site) {
   const uint8_t flags = held->flags | Held::kShared;
   tracker.drop(self, static_cast<uint32_t>(held - self->held_list()));
   const ClassId cls = tracker.class_of(object, Event::kRead);
-  if (tracker.site_stacks().find(cls, site) == StackId::kNone)
-    tracker.site_stacks().insert(cls, site, LazyStack(site, __builtin_return_address(0)).id(tracker.arena()));
+  LazyStack stack(site, __builtin_return_address(0));
+  tracker.know_site(cls, site, stack);
   tracker.push(self, object, Event::kRead, cls, site, flags, nesting, tracker.now());
 }
 

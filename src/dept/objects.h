@@ -1,7 +1,7 @@
 // Which object lives at an address: a table of this process, looked up without a lock.
 //
 //   ObjectId id = objects.find(arena, address);
-//   { EngineLockGuard hold(objects.lock()); objects.insert(arena, address, id); }
+//   { EngineLockGuard hold(objects.lock()); objects.insert(address, id); }
 //
 // Addresses of one page lie together, so that few pages of the table are touched, and a range is found without looking everywhere.
 // A count for each page (of a hash of it) says in one load that nothing of a range is known.

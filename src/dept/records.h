@@ -18,7 +18,7 @@
 
 namespace causeway::dept {
 
-inline constexpr uint32_t kLayoutVersion = 1;
+inline constexpr uint32_t kLayoutVersion = 2;
 
 // What kind of thing an object is; decides words in reports, not rules.
 enum class Kind : uint8_t {
@@ -193,10 +193,10 @@ struct ThreadState {
   std::atomic<uint32_t> waiting_stack;
   std::atomic<uint32_t> waiting_flags;    // Witness::kTimed; EventMask in bits 16..18
   std::atomic<uint32_t> waiting_partner;  // ObjectId: mutex given up for the wait
-  std::atomic<uint64_t> waiting_since_ns;
   std::atomic<uint64_t> waiting_site;     // program counter, for one without a stack
   std::atomic<uint64_t> given_up;         // two ObjectIds that it holds and others have unlocked; it drops them itself
   std::atomic<uint64_t> locks;            // taken since they were last added to Counter::kLocks
+  uint64_t unused;
   Held held_list[kMaxHeld];
 };
 static_assert(sizeof(ThreadState) == 64 + kMaxHeld * sizeof(Held));

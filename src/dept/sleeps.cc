@@ -29,11 +29,7 @@ Place new_place_of_sleep(Tracker& tracker, ObjectId object, LazyStack& stack, Si
   const uint64_t key = mix(target.key, class_choice::key_of_frames(frames, depth, tracker.arena()));
   // Its stack is unwound to the end once, before there is a class to keep it by.
   const auto unborn = ClassId(static_cast<uint32_t>(key) | 1u << 31);
-  Place place{ClassId::kNone, tracker.site_stacks().find(unborn, site)};
-  if (place.stack == StackId::kNone) {
-    place.stack = stack.id(tracker.arena());
-    tracker.site_stacks().insert(unborn, site, place.stack);
-  }
+  Place place{ClassId::kNone, tracker.know_site(unborn, site, stack)};
   if (is_one_event(target)) {
     place.cls = tracker.class_of(object, Event::kWrite);
     return place;
@@ -65,7 +61,6 @@ void give_up_mutex(Tracker& tracker, ThreadContext* self, Sleep& sleep, LazyStac
   if (held == nullptr) return;
   if (held->depth > 1) {
     // A condition gives up one level only; the waker may need the rest.
-    sleep.is_deep = true;
     tracker.report(Problem::kMisuse, Misuse::kRecursiveWait, Level::kLikely, self, sleep.released, stack, StackId::kNone);
     return;
   }
@@ -222,8 +217,6 @@ void end(Sleep& sleep, Outcome outcome, Site site) {
   end_waiting(self);
   self->state->waiting_stack.store(0, std::memory_order_relaxed);
   self->state->waiting_partner.store(0, std::memory_order_relaxed);
-  self->state->waiting_class.store(0, std::memory_order_relaxed);
-  self->state->waiting_flags.store(0, std::memory_order_relaxed);
   if (sleep.linked) unlink(tracker, sleep);
   const bool is_woken = outcome == Outcome::kWoken;
   if (is_woken) tracker.order().acquire(*self, sleep.object);
@@ -353,13 +346,9 @@ static void wake_unasked(Tracker& tracker, ThreadContext* self, Waiters::List& l
   }
   const unsigned count = who_slept(list, asked, asked_now);
   for (unsigned i = 0; i < count; ++i) {
-    tracker.each_in_window(self, {.cls = asked[i].cls, .object = object, .wgen = asked[i].wgen, .stack = stack,
-                                  .requested_at = asked[i].stack, .flags = flags, .part = Tracker::WindowOf::Part::kPredicted,
-                                  .born_after = born_after},
-                           [&](ClassId to, const Witness& witness, uint64_t key) {
-                             tracker.depend(asked[i].cls, to, witness);
-                             tracker.remember(self, key);
-                           });
+    tracker.depend_in_window(self, {.cls = asked[i].cls, .object = object, .wgen = asked[i].wgen, .stack = stack,
+                                    .requested_at = asked[i].stack, .flags = flags, .part = Tracker::WindowOf::Part::kPredicted,
+                                    .born_after = born_after});
   }
   tracker.each_in_window(self, {.cls = kLater, .object = object, .stack = stack, .flags = flags,
                                 .part = Tracker::WindowOf::Part::kPredicted, .born_after = born_after},
@@ -393,17 +382,15 @@ void wake(ObjectId object, Site site, Wakes who, uint32_t flags) {
     const unsigned count = anybody ? who_asked(*list, tracker.settings(), asked, &history) : 0;
     for (unsigned i = 0; i < count; ++i) {
       const Asked& one = asked[i];
-      // Who holds its context open explicitly has made its edges already.
-      tracker.each_in_window(self, {.cls = one.cls, .object = object, .wgen = one.wgen, .stack = stack, .requested_at = one.stack,
-                                    .flags = flags, .part = Tracker::WindowOf::Part::kAsked},
-                             [&](ClassId to, const Witness& witness, uint64_t key) {
-                               if (one.loops) {
-                                 make_pending(tracker, *list, one.cls, to, witness, who);
-                                 return;
-                               }
-                               tracker.depend(one.cls, to, witness);
-                               tracker.remember(self, key);
-                             });
+      const Tracker::WindowOf window{.cls = one.cls, .object = object, .wgen = one.wgen, .stack = stack, .requested_at = one.stack,
+                                     .flags = flags, .part = Tracker::WindowOf::Part::kAsked};
+      if (!one.loops) {
+        tracker.depend_in_window(self, window);
+        continue;
+      }
+      tracker.each_in_window(self, window, [&](ClassId to, const Witness& witness, uint64_t) {
+        make_pending(tracker, *list, one.cls, to, witness, who);
+      });
     }
     if (count == 0) tracker.count_often(self->events_unasked, Counter::kEventsNobodyAsked);
     if (tracker.settings().predict) wake_unasked(tracker, self, *list, object, stack, asked, count, history, flags);

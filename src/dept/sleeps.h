@@ -3,9 +3,9 @@
 //   sleeps::Sleep sleep;
 //   sleeps::begin(sleep, cond, site, {.released = mutex});         // before the real wait
 //   ...
-//   sleeps::end(sleep, sleeps::Outcome::kWoken);
+//   sleeps::end(sleep, sleeps::Outcome::kWoken, site);
 //
-//   sleeps::wake(cond, site, {});                                  // before the real call
+//   sleeps::wake(cond, site, sleeps::Wakes::kOne);                 // before the real call
 //
 // The class of such an event is the place of the wait, under the class of the object (spec 1.4): two uses of one condition are
 // two events. But what is posted to a semaphore or written to a file, and a thread's end, is one event wherever it is waited for. A wake looks at who sleeps there now: for each class of sleeper, everything the waker waited for since that sleeper
@@ -46,7 +46,6 @@ struct Sleep {
   bool loops = false;
   bool dequeues = true;
   bool was_held = false;     // `mutex` is what was held of the released one
-  bool is_deep = false;      // it was held more than once, and is given up once
   Held mutex = {};
   Sleep* next = nullptr;
   Sleep* previous = nullptr;

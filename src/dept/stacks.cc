@@ -62,6 +62,12 @@ StackId SiteStacks::find(ClassId cls, Site site) const {
   return StackId::kNone;
 }
 
+StackId SiteStacks::keep(ClassId cls, Site site, LazyStack& stack, Arena& arena) {
+  if (const StackId there = find(cls, site); there != StackId::kNone) return there;
+  insert(cls, site, stack.id(arena));
+  return stack.id(arena);
+}
+
 void SiteStacks::insert(ClassId cls, Site site, StackId stack) {
   const uint64_t key = key_of(cls, site);
   for (uint32_t probe = 0; probe < 64; ++probe) {

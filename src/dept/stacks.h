@@ -37,9 +37,12 @@ class SiteStacks {
   int create();
   void destroy();
   StackId find(ClassId cls, Site site) const;
-  void insert(ClassId cls, Site site, StackId stack);
+  // That one; if there is none so far, `stack`, which is it from now on.
+  StackId keep(ClassId cls, Site site, LazyStack& stack, Arena& arena);
 
  private:
+  void insert(ClassId cls, Site site, StackId stack);
+
   static constexpr uint32_t kSlots = 1u << 15;
   struct Slot {
     std::atomic<uint64_t> key;

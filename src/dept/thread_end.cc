@@ -1,5 +1,6 @@
 #include "dept/thread_end.h"
 
+#include "dept/dependencies.h"
 #include "dept/waiters.h"
 
 namespace causeway::dept::thread_end {
@@ -10,8 +11,7 @@ constexpr uint32_t kNotOver = UINT32_MAX;
 
 // Another thread may yet unlock it in its holder's place (records.h, kHandedOver): if so the wait ends, and the thread's end tells.
 bool may_be_handed_over(const Object& object) {
-  const bool is_lock = object.kind == Kind::kMutex || object.kind == Kind::kSpinLock || object.kind == Kind::kRwLock;
-  return is_lock && (object.flags.load(std::memory_order_relaxed) & (Object::kRecursive | Object::kErrorCheck)) == 0;
+  return is_lock(object.kind) && (object.flags.load(std::memory_order_relaxed) & (Object::kRecursive | Object::kErrorCheck)) == 0;
 }
 
 ThreadState* state_of(Arena& arena, ObjectId exit) {
@@ -33,13 +33,8 @@ void wait_is_owed(Tracker& tracker, ThreadContext* self, const Tracker::WaitOf& 
       may_be_handed_over(arena.at<Object>(wait.object)))
     return;
   const ClassId cls = tracker.class_of(exit, Event::kWrite);
-  Witness witness{};
-  witness.thread = self->thread;
-  witness.from_object = exit;
-  witness.to_object = wait.object;
-  witness.flags = Witness::kWindow | wait.flags | (wait.timed ? uint32_t{Witness::kTimed} : 0);
-  witness.to_event = wait.event;
-  witness.epoch = self->epoch;
+  Witness witness = Tracker::witness_of(self, exit, Event::kWrite, wait.object, wait.event,
+                                        Witness::kWindow | wait.flags | (wait.timed ? uint32_t{Witness::kTimed} : 0));
   if (cls == wait.cls || !tracker.graph().wants(cls, wait.cls, witness)) return;
   witness.start = tracker.waiters().requested_at(arena.at<Object>(exit));
   witness.wait = wait.stack.id(arena);

@@ -5,8 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "dept/class_choice.h"
-#include "dept/clock.h"
 #include "dept/dependencies.h"
 #include "dept/hash.h"
 #include "dept/tracker.h"
@@ -47,7 +47,7 @@ ThreadId Tracker::describe_thread(ThreadContext* creator, uint64_t start_routine
   thread->created = created;
   thread->level = creator == nullptr ? 0 : arena_.at<Thread>(creator->thread).level + 1;
   thread->start_routine = start_routine;
-  thread->started_ns = now_ns();
+  thread->started_ns = monotonic_ns();
   ObjectId object_id;
   if (Object* object = arena_.add<Object>(&object_id)) {
     // Recursive parallel algorithms join threads like themselves, one level further down.
@@ -97,7 +97,7 @@ ThreadContext* Tracker::attach(ThreadId known) {
   }
   self->context_id = self->process_context = 1;
   self->stack_low = UINTPTR_MAX;
-  self->random = index_of(self->thread) * 2654435761u + static_cast<uint32_t>(now_ns());
+  self->random = index_of(self->thread) * 2654435761u + static_cast<uint32_t>(monotonic_ns());
   const auto frame = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   self->stack_top = is_first ? ::getauxval(AT_RANDOM) : frame + 4096;
   if (self->stack_top < frame) self->stack_top = frame + 4096;
@@ -133,9 +133,9 @@ void Tracker::thread_ends(ThreadContext* self) {
   for (uint32_t i = self->held(); i-- != 0;) {
     const Held& held = self->held_list()[i];
     Object& lock = arena_.at<Object>(held.object);
-    if ((held.flags & (Held::kIgnored | Held::kTentative)) == 0 && (lock.kind == Kind::kMutex || lock.kind == Kind::kRwLock || lock.kind == Kind::kSpinLock) &&
+    if ((held.flags & (Held::kIgnored | Held::kTentative)) == 0 && is_lock(lock.kind) &&
         (lock.flags.load(std::memory_order_relaxed) & (Object::kRobust | Object::kDead)) == 0) {
-      LazyStack stack(Site{held.site, held.line}, site_stacks_.find(held.cls, Site{held.site, held.line}));
+      LazyStack stack(Site{held.site, held.line}, stack_of(held));
       report(Problem::kMisuse, Misuse::kExitHeld, Level::kInfo, self, held.object, stack, stack.id(arena_));
       // Whoever unlocks it now is another: that is wanted since it was taken.
       if (held.event == Event::kWrite) {
@@ -151,13 +151,12 @@ void Tracker::thread_ends(ThreadContext* self) {
     const ClassId cls = class_of(object, Event::kWrite);
     const StackId requested_at = waiters().requested_at(exit);
     // A thread's end is the event of its whole life, in whatever contexts it was.
-    each_in_window(self, {.cls = cls, .object = object, .wgen = exit.wgen.load(std::memory_order_acquire), .stack = stack,
-                          .requested_at = requested_at != StackId::kNone ? requested_at : thread.created, .any_context = true},
-                   [&](ClassId to, const Witness& witness, uint64_t) { depend(cls, to, witness); });
+    depend_in_window(self, {.cls = cls, .object = object, .wgen = exit.wgen.load(std::memory_order_acquire), .stack = stack,
+                            .requested_at = requested_at != StackId::kNone ? requested_at : thread.created, .any_context = true});
   }
   order_.thread_ends(*self);
   arena_.count(Counter::kLocks, self->state->locks.exchange(0, std::memory_order_relaxed));
-  thread.ended_ns.store(now_ns(), std::memory_order_relaxed);
+  thread.ended_ns.store(monotonic_ns(), std::memory_order_relaxed);
   thread.state.store(0, std::memory_order_release);
   detail::tls.context = nullptr;
   detail::tls.inside += detail::kNeverAgain;

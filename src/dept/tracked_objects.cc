@@ -72,12 +72,8 @@ ObjectId Tracker::make_object(ThreadContext* self, const void* pointer, const Ob
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   const ClassChoice choice = class_choice::choose(pointer, traits, site, on_stack);
   // The place of birth is unwound once, for all objects that are born there.
-  StackId birth = site_stacks_.find(ClassId::kNone, site);
-  if (birth == StackId::kNone) {
-    LazyStack stack(site, nullptr);
-    birth = stack.id(arena_);
-    site_stacks_.insert(ClassId::kNone, site, birth);
-  }
+  LazyStack stack(site, nullptr);
+  const StackId birth = site_stacks_.keep(ClassId::kNone, site, stack, arena_);
   StringId name = StringId::kNone;
   if (traits.name != nullptr) name = arena_.intern(traits.name);
   else if (choice.name[0] != 0) name = arena_.intern(choice.name);
@@ -138,8 +134,7 @@ void Tracker::object_died(const void* address) {
   const Object& object = arena_.at<Object>(id);
   LazyStack stack(Site::at(__builtin_return_address(0)), nullptr);
   if (const Held* held = find_held(self, id, 7); held != nullptr && (held->flags & (Held::kTentative | Held::kIgnored)) == 0) {
-    report(Problem::kMisuse, Misuse::kDestroyHeld, Level::kInfo, self, id, stack,
-           site_stacks_.find(held->cls, Site{held->site, held->line}));
+    report(Problem::kMisuse, Misuse::kDestroyHeld, Level::kInfo, self, id, stack, stack_of(*held));
   } else if (waiters().has_sleepers(object)) {
     report(Problem::kMisuse, Misuse::kDestroyWaited, Level::kInfo, self, id, stack, waiters().requested_at(object));
   }

@@ -5,7 +5,7 @@
 //   if (Tracker::start(settings) < 0) ...             // once a process; negative errno
 //   ObjectId a = Tracker::get().object_at(&mutex, {.kind = Kind::kMutex}, Site::at(pc));
 //   tracker.wait(self, a, bit(Event::kWrite), site, {});           // before it may block
-//   tracker.enter(self, a, Event::kWrite, site, {});               // it is held: its unlock is to come
+//   tracker.enter(self, a, Event::kWrite, site, 0, 0);             // it is held: its unlock is to come
 //   tracker.leave(self, a, bit(Event::kWrite));                    // before the unlock
 //
 // Two ways an edge is born (spec 1.2). *Owned*: a wait, while event contexts are open, makes each depend on it, before anything
@@ -146,6 +146,8 @@ class Tracker {
   // Calls visit(to, witness, key) for every wait the event depends on and whose edge or witness would be news. `key` is for remember().
   template <typename Visit>
   void each_in_window(ThreadContext* self, const WindowOf& window, Visit&& visit);
+  // All of these become edges.
+  void depend_in_window(ThreadContext* self, const WindowOf& window);
   void remember(ThreadContext* self, uint64_t key) { self->chains[key % kChainCache] = key; }
   bool knows(const ThreadContext* self, uint64_t key) const {
     return self->chains[key % kChainCache] == key && self->generation == graph_.generation();
@@ -183,8 +185,19 @@ class Tracker {
   void past(ThreadContext* self, const WaitOf& wait);
   Held* find_held(const ThreadContext* self, ObjectId object, EventMask events) const;
   void refresh_salt(ThreadContext* self);
+  // What `self` has seen now: the rest is the caller's to say.
+  static Witness witness_of(const ThreadContext* self, ObjectId from, Event from_event, ObjectId to, Event to_event, uint32_t flags);
   void fill_guards(const ThreadContext* self, uint32_t count, ObjectId without, Witness& witness) const;
-  SiteStacks& site_stacks() { return site_stacks_; }
+  // The stack with which `site` first did something with the class; `stack`, if that is now.
+  StackId know_site(ClassId cls, Site site, LazyStack& stack) { return site_stacks_.keep(cls, site, stack, arena_); }
+  // Of a Held or a PastWait: its own, else that of its place, else the place alone.
+  template <typename Seen>
+  StackId stack_of(const Seen& seen) {
+    const Site site{seen.site, seen.line};
+    StackId stack = seen.stack != StackId::kNone ? seen.stack : site_stacks_.find(seen.cls, site);
+    return stack != StackId::kNone ? stack : LazyStack(site, nullptr).id(arena_);
+  }
+  const SiteStacks& site_stacks() const { return site_stacks_; }
   Waiters& waiters();
   uint32_t now() { return arena_.header().now.load(std::memory_order_relaxed); }
   // A sleep of random length, where Settings::noise_us asks for it.
@@ -209,7 +222,6 @@ class Tracker {
   bool is_on_stack(const ThreadContext* self, uint64_t address, uintptr_t stack_pointer) const;
   void leave_stack(ThreadContext* self, uintptr_t stack_pointer);
   void note_stack_object(ThreadContext* self, ObjectId id);
-  Witness witness_of(ThreadContext* self, ObjectId from, ObjectId to) const;
   // Of the first `count` entries of what is held.
   uint64_t guards_hash(const ThreadContext* self, uint32_t count, ObjectId without) const;
   // How many entries there are up to the one with this chain; 0: it is not held any more.

@@ -1,10 +1,10 @@
 // Who sleeps on an object, and which wakes it has seen: in memory of this process, found through Object::waiters.
 //
 //   Waiters& waiters = tracker.waiters();
-//   { Waiters::Access list = waiters.open(object, Waiters::kMake); list->link(sleep); }
+//   if (Waiters::List* list = waiters.find(object)) { EngineLockGuard hold(list->lock); visit(list->first); }
 //
 // Three lists: sleepers, in the frames of their threads, oldest first; classes that ever slept here; and what past wakers had waited for in
-// their contexts (PastEdge), for classes of sleepers that are yet to come. And the edges of wakes that wait for their sleeper's word
+// their contexts (List::past), for classes of sleepers that are yet to come. And the edges of wakes that wait for their sleeper's word
 // (pending): a condition's sleeper that sleeps again has refused them.
 #pragma once
 

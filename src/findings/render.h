@@ -2,7 +2,7 @@
 //
 //   fmt::print(stderr, "{}", render_text(finding, {}));
 //   std::cout << to_json(outcome).dump(2);
-//   write(file, svg(finding));                            // the circle, drawn here: no other program is needed
+//   std::ofstream("finding.svg") << svg(finding);         // the circle, drawn here: no other program is needed
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

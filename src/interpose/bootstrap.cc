@@ -5,12 +5,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/single_threaded.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <string_view>
 
+#include "base/clock.h"
 #include "client/raw.h"
 #include "dept/known_locks.h"
 #include "dept/tracker.h"
@@ -44,12 +44,6 @@ constinit std::atomic<int> own_pid{0};
 constinit Environment environment;
 constinit pthread_key_t end_key{};
 
-uint64_t now_ns(clockid_t clock) {
-  timespec now;
-  clock_gettime(clock, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
-
 std::string_view read_file(const char* path, char* buffer, size_t size) {
   const long fd = raw(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return {};
@@ -62,10 +56,6 @@ std::string_view read_file(const char* path, char* buffer, size_t size) {
 void describe_process() {
   dept::Arena& arena = Tracker::get().arena();
   ArenaHeader& header = arena.header();
-  header.pid = own_pid.load(std::memory_order_relaxed);
-  header.parent_pid = static_cast<int>(raw(SYS_getppid));
-  header.started_ns = now_ns(CLOCK_MONOTONIC);
-  header.started_realtime_ns = now_ns(CLOCK_REALTIME);
   char buffer[2048];
   const long length = raw(SYS_readlink, "/proc/self/exe", buffer, sizeof buffer);
   if (length > 0) header.program.store(index_of(arena.intern({buffer, static_cast<size_t>(length)})), std::memory_order_relaxed);
@@ -211,7 +201,7 @@ void child_of_fork() {
 
 void process_ends() {
   if (state.load(std::memory_order_acquire) != State::kOn || !is_own_process()) return;
-  Tracker::get().arena().header().ended_ns.store(now_ns(CLOCK_MONOTONIC), std::memory_order_relaxed);
+  Tracker::get().arena().header().ended_ns.store(monotonic_ns(), std::memory_order_relaxed);
 }
 
 void process_goes_on() {

@@ -2,13 +2,13 @@
 
 #include <elf.h>
 #include <link.h>
-#include <time.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <string_view>
 
+#include "base/clock.h"
 #include "client/raw.h"
 #include "dept/tracker.h"
 #include "dept/unwind.h"
@@ -28,12 +28,6 @@ struct Pass {
 
 Module* module_at(dept::Arena& arena, uint32_t index) {
   return static_cast<Module*>(arena.record(Table::kModule, index));
-}
-
-uint64_t now_ns() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
 // The note that the linker left: what file this is, wherever it was found.
@@ -107,7 +101,7 @@ void record_modules() {
   for (uint32_t i = 1; i < pass.before; ++i) {
     Module& module = *module_at(arena, i);
     if (module.seen == pass.number || module.unloaded_ns.load(std::memory_order_relaxed) != 0) continue;
-    module.unloaded_ns.store(now_ns(), std::memory_order_relaxed);
+    module.unloaded_ns.store(monotonic_ns(), std::memory_order_relaxed);
     dept::Tracker::get().memory_freed(reinterpret_cast<const void*>(module.begin), module.end - module.begin);
     pass.changed = true;
   }

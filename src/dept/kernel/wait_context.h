@@ -1,7 +1,7 @@
 // What may block where: a sleeping lock under a spinning one, a spinning one where nothing may spin. The rule lockdep calls wait types.
 //
 //   kernel::map_set_wait_type(map, WaitType::kSpin, WaitType::kSpin);   // a spin lock: allows spin locks under it
-//   kernel::context_enter(WaitType::kRaw, site);                        // an interrupt that is no thread
+//   kernel::context_enter(WaitType::kRaw);                              // an interrupt that is no thread
 //   kernel::context_exit();
 //
 // Misuse::kWrongContext, reported once for each place. A map without a type is not looked at.
@@ -20,7 +20,5 @@ namespace causeway::dept::kernel {
 // A context that allows waits up to `inner`.
 void context_enter(WaitType inner);
 void context_exit();
-// The kind of wait that everything held and the contexts around allow; kUnchecked: any.
-WaitType allowed_wait();
 
 }  // namespace causeway::dept::kernel

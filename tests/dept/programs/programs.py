@@ -1,6 +1,7 @@
 """The programs of tests/dept-programs: what each needs, how it is loaded, and what of its doing must always be the same.
 
-A program is a function of a Run. Whatever it passes to run.note() has to be equal without and with the tool.
+A program is a function of a Run. Whatever it passes to run.note() has to be equal without and with the tool. What it has to
+fetch beforehand, `prepare` does, which returns why that cannot be, or None.
 """
 
 import contextlib
@@ -11,13 +12,15 @@ import random
 import subprocess
 import time
 
+import postgres_tests
+
 HERE = pathlib.Path(__file__).parent
 PROGRAMS = {}
 
 
-def program(name, packages, commands):
+def program(name, packages, commands, prepare=lambda: None):
     def add(function):
-        PROGRAMS[name] = (function, packages, commands)
+        PROGRAMS[name] = (function, packages, commands, prepare)
         return function
     return add
 
@@ -127,22 +130,41 @@ def memcached(run):
         run.note(run.plain(["/usr/bin/python3", HERE / "memcached_load.py", socket]))
 
 
-@program("postgresql", ["postgresql", "postgresql-contrib"], ["/usr/lib/postgresql/*/bin/postgres", "setpriv"])
-def postgresql(run):
+@contextlib.contextmanager
+def postgres_server(run, *initdb):
+    """A cluster of its own, with its server. Gives the directory of the binaries, a client's options, and the command that a
+    program which must not be root has to begin with."""
     binaries = run.expand("/usr/lib/postgresql/*/bin")
     data, user = run.directory / "data", []
     if os.geteuid() == 0:
         os.chown(run.directory, 65534, 65534)
         user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", f"HOME={run.directory}"]
-    run.tracked([f"{binaries}/initdb", "-D", data, "-A", "trust", "-U", "p", "--no-sync"], before=user)
-    client = ["-h", str(run.directory), "-U", "p"]
+    run.tracked([f"{binaries}/initdb", "-D", data, "-A", "trust", "-U", "p", "--no-sync", *initdb], before=user)
     # SIGINT: a fast shutdown.
     with run.server([f"{binaries}/postgres", "-D", data, "-k", run.directory, "-c", "listen_addresses=", "-c", "fsync=off"],
                     lambda: "ready" in run.text(data / "postmaster.pid"), lambda: read_pid(data / "postmaster.pid"), signal=2, before=user):
+        yield binaries, [f"--host={run.directory}", "--user=p"], user
+
+
+POSTGRES = (["postgresql", "postgresql-contrib"], ["/usr/lib/postgresql/*/bin/postgres", "setpriv"])
+
+
+@program("postgresql", *POSTGRES)
+def postgresql(run):
+    with postgres_server(run) as (binaries, client, _):
         run.note(run.tracked([f"{binaries}/psql", "-XqAt", *client, "-f", HERE / "postgres.sql", "postgres"]))
         run.plain([f"{binaries}/pgbench", "-q", "-i", *client, "postgres"])
         run.tracked([f"{binaries}/pgbench", *client, "-c", "6", "-j", "3", "-t", "150", "postgres"])
         run.note(run.plain([f"{binaries}/psql", "-XqAt", *client, "-c", "select count(*) from pgbench_history", "postgres"]))
+
+
+@program("postgresql-tests", [*POSTGRES[0], "gcc", "libc6-dev"], [*POSTGRES[1], str(postgres_tests.RUNNER), "cc"], prepare=postgres_tests.fetch)
+def postgresql_tests(run):
+    with postgres_server(run, "--no-locale", "--encoding=UTF8") as (binaries, client, user):
+        verdicts = postgres_tests.pg_regress(run, binaries, user, client)
+    for verdict in verdicts:
+        run.note(verdict)
+    run.expect_processes(len(verdicts))  # each test has a connection at least, each connection a process
 
 
 # --- servers and tools

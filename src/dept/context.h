@@ -106,8 +106,10 @@ struct SeenByWake {
   uint64_t salt;
   uint32_t flags;
   uint32_t unused;
+  friend bool operator==(const SeenByWake&, const SeenByWake&) = default;
 };
 inline constexpr unsigned kSeenByWakes = 32;
+inline constexpr uint32_t kMostKnownWakes = 64;
 // What a sleep on an object is, by the object and the innermost callers.
 struct KnownSleep {
   uint64_t key;
@@ -166,6 +168,7 @@ struct ThreadContext {
   SeenByWake seen_by_wake[kSeenByWakes];
   KnownSleep known_sleeps[kKnownSleeps];
   uint32_t waits, events, events_unasked;  // Tracker::count_often()
+  uint32_t known_wakes;      // of known_wakes.h, since they were last counted
   HeldHere here[kHeldHere];
   KnownLock known[kKnownLocks];
   uint64_t chains[kChainCache];

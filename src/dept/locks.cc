@@ -112,7 +112,7 @@ InRing remember_known(Tracker& tracker, ThreadContext* self, const Object& targe
 void learn(Tracker& tracker, ThreadContext* self, const Object& target, Site site, const How& how) {
   const uint32_t position = self->top - 1;
   if (position >= kHeldHere || site.line != 0 || self->known_salt == 0 || self->generation != tracker.graph().generation()) return;
-  if (how.timed || how.nest_lock || how.nesting != 0 || how.flags != 0) return;
+  if (how.timed || how.nest_lock || how.nesting != 0 || (how.flags & ~uint32_t{Witness::kTentative}) != 0) return;
   const uint32_t flags = target.flags.load(std::memory_order_relaxed);
   if ((flags & (Object::kHandedOver | Object::kNoCheck | Object::kOrphan | Object::kDead)) != 0) return;
   const Held& held = self->held_list()[position];
@@ -238,7 +238,8 @@ void remember_again(ThreadContext* self, KnownLock& known) {
   Tracker& tracker = Tracker::get();
   const ObjectId object = known.start.object;
   const Mode mode = (known.end.flags & Held::kShared) != 0 ? Mode::kRead : Mode::kWrite;
-  const InRing ring = remember_known(tracker, self, tracker.arena().at<Object>(object), object, mode, Site::at_pc(known.start.site), 0);
+  const uint32_t kinds = (known.end.flags & Held::kTentative) != 0 ? uint32_t{Witness::kTentative} : 0;
+  const InRing ring = remember_known(tracker, self, tracker.arena().at<Object>(object), object, mode, Site::at_pc(known.start.site), kinds);
   if (++self->ring_tags == KnownLock::kNoTag) self->ring_tags = 1;
   known.tag = self->ring_tags;
   known.ring[0] = static_cast<uint8_t>(ring.first % kRing);

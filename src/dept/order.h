@@ -12,6 +12,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include "dept/arena.h"
@@ -52,8 +53,18 @@ class Order {
   bool before(const Witness& a, const Witness& b) const;
 
  private:
-  // A list that grows: in blocks of 15, 63, 255 or 1023 entries, after one word that says how many there are.
-  uint64_t* words(uint32_t clock) const { return memory_ + uint64_t{clock}; }
+  // A list that grows: in blocks of 15, 63, 255 or 1023 entries. An object's has the newest thread that knows all that is in it, and the
+  // newest that released it, with its epoch then: who does the same again, and has learnt nothing since, has little to do.
+  struct Block {
+    uint32_t count, size;
+    uint64_t knower, teller;
+    uint64_t entries[1];
+  };
+  static constexpr uint64_t kHead = offsetof(Block, entries) / sizeof(uint64_t);
+  Block& block(uint32_t clock) const { return *reinterpret_cast<Block*>(memory_ + uint64_t{clock}); }
+  static void set_knower(Block& block, ThreadId thread);
+  static bool has_told_all(const ThreadContext& self, const Block& block);
+  static bool tell_newer(Block& block, uint64_t own);
   uint32_t take_block(unsigned size);
   void give_block(uint32_t clock);
   // Makes `*into` know all that `from` knows; both may be 0. False: no memory.

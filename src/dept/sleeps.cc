@@ -1,9 +1,10 @@
 #include "dept/sleeps.h"
 
+#include <utility>
+
 #include "dept/class_choice.h"
-#include "dept/dependencies.h"
+#include "dept/known_wakes.h"
 #include "dept/thread_end.h"
-#include "dept/waiters.h"
 
 namespace causeway::dept::sleeps {
 namespace {
@@ -336,14 +337,12 @@ void keep_for_later(Tracker& tracker, Waiters::List& list, ClassId to, const Wit
 // did this before.
 static void wake_unasked(Tracker& tracker, ThreadContext* self, Waiters::List& list, ObjectId object, LazyStack& stack, Asked* asked,
                          unsigned asked_now, uint32_t history, uint32_t flags) {
-  SeenByWake& seen = self->seen_by_wake[blend(self->chain, index_of(object)) % kSeenByWakes];
-  const SeenByWake now{object, history, self->context_id, self->news, self->chain, self->salt, flags, 0};
-  uint32_t born_after = self->news + (1u << 31) + 1;  // all
-  if (seen.object == now.object && seen.history == now.history && seen.context == now.context && seen.chain == now.chain &&
-      seen.salt == now.salt && seen.flags == now.flags) {
-    if (seen.news == now.news) return;
-    born_after = seen.news;
-  }
+  SeenByWake& seen = seen_place(self, object);
+  const SeenByWake now = seen_now(self, object, history, flags);
+  if (seen == now) return;
+  SeenByWake before = seen;
+  before.news = now.news;
+  const uint32_t born_after = before == now ? seen.news : self->news + (1u << 31) + 1;  // all
   const unsigned count = who_slept(list, asked, asked_now);
   for (unsigned i = 0; i < count; ++i) {
     tracker.depend_in_window(self, {.cls = asked[i].cls, .object = object, .wgen = asked[i].wgen, .stack = stack,
@@ -368,6 +367,10 @@ void wake(ObjectId object, Site site, Wakes who, uint32_t flags) {
   tracker.make_noise(self);
   tracker.drop_given_up(self);
   tracker.count_often(self->events, Counter::kEventsSeen);
+  if (const uint32_t known = std::exchange(self->known_wakes, 0)) {
+    tracker.arena().count(Counter::kEventsSeen, known);
+    tracker.arena().count(Counter::kEventsNobodyAsked, known);
+  }
   if (self->generation != tracker.graph().generation()) tracker.refresh_salt(self);
   Object& target = tracker.arena().at<Object>(object);
   if ((target.flags.load(std::memory_order_relaxed) & Object::kNoCheck) != 0) return;

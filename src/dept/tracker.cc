@@ -13,6 +13,7 @@ namespace causeway::dept {
 namespace detail {
 constinit __thread Tls tls __attribute__((tls_model("initial-exec"))) = {};
 constinit std::atomic<bool> is_on{false};
+constinit Waiters waiters;
 }  // namespace detail
 
 alignas(64) constinit std::byte Tracker::storage_[sizeof(Tracker)] = {};
@@ -20,7 +21,6 @@ alignas(64) constinit std::byte Tracker::storage_[sizeof(Tracker)] = {};
 namespace {
 
 constinit std::atomic<bool> g_started{false};
-constinit Waiters g_waiters;
 
 void nap(long microseconds) {
   struct timespec length = {microseconds / 1000000, microseconds % 1000000 * 1000};
@@ -37,14 +37,12 @@ void nap(long microseconds) {
 
 }  // namespace
 
-Waiters& Tracker::waiters() { return g_waiters; }
-
 int Tracker::create(int fd) {
   int error = arena_.create(fd, settings_.capacity);
   if (error == 0) error = objects_.create(settings_.capacity.objects);
   if (error == 0) error = site_stacks_.create();
   if (error == 0) error = order_.create();
-  if (error == 0) error = g_waiters.create(settings_.capacity.waiters);
+  if (error == 0) error = detail::waiters.create(settings_.capacity.waiters);
   return error;
 }
 
@@ -68,7 +66,7 @@ int Tracker::start_again(const Settings& settings) {
     old.objects_.destroy();
     old.site_stacks_.destroy();
     old.order_.destroy();
-    g_waiters.destroy();
+    detail::waiters.destroy();
     old.~Tracker();
   }
   return start(settings);

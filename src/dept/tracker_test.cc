@@ -1,7 +1,11 @@
 #include "dept/tracker.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
+#include <random>
+#include <vector>
 
 #include "dept/hash.h"
 #include "dept/testing_threads.h"
@@ -199,6 +203,49 @@ TEST_F(Order_, ItIsTransitive) {
   }
   for (size_t i = 0; i < seen.size(); ++i) {
     for (size_t j = 0; j < seen.size(); ++j) ASSERT_EQ(before(seen[i], seen[j]), i < j) << i << " " << j;
+  }
+}
+
+// Beside clocks that are written out in full: what is left out as a repetition makes no difference.
+TEST_F(Order_, AnySequenceIsAsVectorClocksSay) {
+  constexpr unsigned kThreads = 4, kObjects = 3, kSteps = 300;
+  using Full = std::array<unsigned, kThreads>;
+  const auto learn = [](Full& to, const Full& from) {
+    for (unsigned i = 0; i < kThreads; ++i) to[i] = std::max(to[i], from[i]);
+  };
+  Cond objects[kObjects] = {Cond("x"), Cond("y"), Cond("z")};
+  Stepper threads[kThreads];
+  Full known[kThreads] = {}, left[kObjects] = {};
+  struct Moment {
+    Witness witness;
+    unsigned thread;
+    Full known;
+  };
+  std::vector<Moment> moments;
+  std::minstd_rand random(7);
+  for (unsigned step = 0; step < kSteps; ++step) {
+    const unsigned t = static_cast<unsigned>(random() >> 8) % kThreads, o = static_cast<unsigned>(random() >> 8) % kObjects;
+    const bool releases = (random() >> 8) % 2 == 0;
+    Witness witness{};
+    threads[t].step([&] {
+      const ObjectId object = objects[o].object();
+      if (releases) tracker().order().release(*self(), object);
+      else tracker().order().acquire(*self(), object);
+      witness = now();
+    });
+    if (releases) {
+      ++known[t][t];
+      learn(left[o], known[t]);
+    } else {
+      learn(known[t], left[o]);
+    }
+    moments.push_back({witness, t, known[t]});
+  }
+  for (const Moment& a : moments) {
+    for (const Moment& b : moments) {
+      if (a.thread == b.thread) continue;
+      ASSERT_EQ(before(a.witness, b.witness), b.known[a.thread] > a.known[a.thread]) << &a - moments.data() << " " << &b - moments.data();
+    }
   }
 }
 

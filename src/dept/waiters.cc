@@ -36,11 +36,6 @@ void Waiters::after_fork() {
   free_node_ = 0;
 }
 
-Waiters::List* Waiters::find(const Object& object) const {
-  const uint32_t index = object.waiters.load(std::memory_order_acquire);
-  return index == 0 ? nullptr : &lists_[index];
-}
-
 Waiters::List* Waiters::find_or_make(Object& object) {
   if (List* there = find(object)) return there;
   EngineLockGuard hold(lock_);

@@ -45,7 +45,10 @@ class Waiters {
   void after_fork();
 
   // nullptr: nobody ever slept there; no room.
-  List* find(const Object& object) const;
+  List* find(const Object& object) const {
+    const uint32_t index = object.waiters.load(std::memory_order_acquire);
+    return index == 0 ? nullptr : &lists_[index];
+  }
   List* find_or_make(Object& object);
 
   bool has_sleepers(const Object& object) const;
@@ -73,5 +76,10 @@ class Waiters {
   uint32_t next_list_ = 1, free_list_ = 0;
   uint32_t next_node_ = 1, free_node_ = 0;
 };
+
+namespace detail {
+extern constinit Waiters waiters;
+}
+inline Waiters& Tracker::waiters() { return detail::waiters; }
 
 }  // namespace causeway::dept

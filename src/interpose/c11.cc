@@ -125,12 +125,12 @@ CW_INTERPOSE int cnd_timedwait(cnd_t* cond, mtx_t* mutex, const timespec* until)
 }
 
 CW_INTERPOSE int cnd_signal(cnd_t* cond) {
-  if (tracked()) condition::wake(cond, CW_SITE, sleeps::Wakes::kOne);
+  condition::wake(cond, CW_SITE, sleeps::Wakes::kOne);
   return CW_REAL(cnd_signal)(cond);
 }
 
 CW_INTERPOSE int cnd_broadcast(cnd_t* cond) {
-  if (tracked()) condition::wake(cond, CW_SITE, sleeps::Wakes::kAll);
+  condition::wake(cond, CW_SITE, sleeps::Wakes::kAll);
   return CW_REAL(cnd_broadcast)(cond);
 }
 

@@ -49,11 +49,11 @@ CW_INTERPOSE int pthread_cond_clockwait(pthread_cond_t* cond, pthread_mutex_t* m
 }
 
 CW_INTERPOSE int pthread_cond_signal(pthread_cond_t* cond) noexcept {
-  if (tracked()) condition::wake(cond, CW_SITE, sleeps::Wakes::kOne);
+  condition::wake(cond, CW_SITE, sleeps::Wakes::kOne);
   return CW_REAL(pthread_cond_signal)(cond);
 }
 
 CW_INTERPOSE int pthread_cond_broadcast(pthread_cond_t* cond) noexcept {
-  if (tracked()) condition::wake(cond, CW_SITE, sleeps::Wakes::kAll);
+  condition::wake(cond, CW_SITE, sleeps::Wakes::kAll);
   return CW_REAL(pthread_cond_broadcast)(cond);
 }

@@ -27,7 +27,8 @@ void born(const void* cond, Site site) {
   Tracker::get().object_born(cond, kTraits, site);
 }
 
-void wake(const void* cond, Site site, sleeps::Wakes who) {
+void wake_slowly(const void* cond, Site site, sleeps::Wakes who) {
+  if (!tracked()) return;
   const KeepErrno errno_is_kept;
   const ObjectId object = Tracker::get().object_at(cond, kTraits, site);
   if (object == ObjectId::kNone) return;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "dept/known_wakes.h"
 #include "interpose/bootstrap.h"
 #include "interpose/sleeping.h"
 
@@ -30,7 +31,12 @@ struct Wait {
 };
 
 void born(const void* cond, dept::Site site);
-void wake(const void* cond, dept::Site site, dept::sleeps::Wakes who);
+void wake_slowly(const void* cond, dept::Site site, dept::sleeps::Wakes who);
+inline void wake(const void* cond, dept::Site site, dept::sleeps::Wakes who) {
+  const dept::CachedObject* known = dept::sleeps::known_wake(cond);
+  // Whoever waits without having been seen to sleep is counted all the same.
+  if (known == nullptr || known->object->value.load(std::memory_order_relaxed) != 0) wake_slowly(cond, site, who);
+}
 
 void begin(Wait& wait, const void* cond, const void* mutex, dept::Site site, Limit limit);
 void end(Wait& wait, dept::sleeps::Outcome outcome);

@@ -3,6 +3,7 @@
 //
 //   preload_bench [--rounds N] [--json]
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -10,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,7 +47,10 @@ double measure(long count, Operation&& operation) {
 pthread_mutex_t outer = PTHREAD_MUTEX_INITIALIZER, inner = PTHREAD_MUTEX_INITIALIZER;
 pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
 pthread_spinlock_t spin;
-sem_t semaphore;
+sem_t semaphore, signal_like;
+pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+std::atomic<int> word{0};
+int event_fd = -1;
 volatile long shared_work = 0;
 
 double contended(int threads) {
@@ -120,6 +126,23 @@ void run_all() {
   print("sem wait+post", measure(kCount, [] {
     sem_wait(&semaphore);
     sem_post(&semaphore);
+  }));
+  sem_init(&signal_like, 0, 0);
+  print("sem post+wait, as signal", measure(kCount, [] {
+    sem_post(&signal_like);
+    sem_wait(&signal_like);
+  }));
+  print("cond signal", measure(kCount, [] { pthread_cond_signal(&cond); }));
+  print("lock+cond signal+unlock", measure(kCount, [] {
+    pthread_mutex_lock(&outer);
+    pthread_cond_signal(&cond);
+    pthread_mutex_unlock(&outer);
+  }));
+  print("futex wake", measure(kCount, [] { syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0); }));
+  event_fd = eventfd(0, EFD_SEMAPHORE);
+  print("eventfd write+read", measure(kCount, [] {
+    uint64_t value = 1;
+    if (write(event_fd, &value, sizeof value) != sizeof value || read(event_fd, &value, sizeof value) != sizeof value) abort();
   }));
   print("malloc+free", measure(kCount, [] {
     void* volatile block = malloc(64);

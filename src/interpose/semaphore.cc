@@ -24,16 +24,38 @@ namespace {
 
 using semaphore::Taking;
 
+sleeps::Outcome outcome_of(int result) {
+  return result == 0          ? sleeps::Outcome::kWoken
+         : errno == EINTR     ? sleeps::Outcome::kInterrupted
+         : errno == ETIMEDOUT ? sleeps::Outcome::kTimedOut
+                              : sleeps::Outcome::kDidNotSleep;
+}
+
 template <typename Real>
 int take(sem_t* sem, Site site, bool timed, Real real) {
   Taking taking;
   semaphore::begin(taking, sem, site, timed);
   const int result = real();
-  semaphore::end(taking, result == 0          ? sleeps::Outcome::kWoken
-                         : errno == EINTR     ? sleeps::Outcome::kInterrupted
-                         : errno == ETIMEDOUT ? sleeps::Outcome::kTimedOut
-                                              : sleeps::Outcome::kDidNotSleep);
+  semaphore::end(taking, outcome_of(result));
   return result;
+}
+
+[[gnu::noinline]] int wait_slowly(sem_t* sem, Site site) {
+  if (!tracked()) return CW_REAL(sem_wait)(sem);
+  return take(sem, site, false, [sem] { return CW_REAL(sem_wait)(sem); });
+}
+
+// One that was announced as known, and was interrupted, or disturbed by a handler.
+[[gnu::noinline]] void end_slowly(sem_t* sem, Site site, int result) {
+  Taking taking{.object = Tracker::get().find_object(sem), .site = site, .role = semaphore::Role::kLock};
+  semaphore::end(taking, outcome_of(result));
+}
+
+[[gnu::noinline]] int post_slowly(sem_t* sem, Site site) {
+  const CachedObject* known = sleeps::known_wake(sem);
+  if (known != nullptr && (known->object->flags.load(std::memory_order_relaxed) & Object::kSignalLike) != 0) sleeps::repeat_wake(*known);
+  else if (tracked()) semaphore::post(sem, site);
+  return CW_REAL(sem_post)(sem);
 }
 
 }  // namespace
@@ -66,8 +88,11 @@ CW_INTERPOSE sem_t* sem_open(const char* name, int flags, ...) noexcept {
 }
 
 CW_INTERPOSE int sem_wait(sem_t* sem) {
-  if (!tracked()) return CW_REAL(sem_wait)(sem);
-  return take(sem, CW_SITE, false, [sem] { return CW_REAL(sem_wait)(sem); });
+  locks::Announced announced;
+  if (!semaphore::begin_known(announced, sem, CW_SITE)) [[unlikely]] return wait_slowly(sem, CW_SITE);
+  const int result = CW_REAL_FOUND(sem_wait)(sem);
+  if (result != 0 || !locks::hold_known(announced)) [[unlikely]] end_slowly(sem, CW_SITE, result);
+  return result;
 }
 
 CW_INTERPOSE int sem_timedwait(sem_t* sem, const timespec* until) {
@@ -87,6 +112,6 @@ CW_INTERPOSE int sem_trywait(sem_t* sem) noexcept {
 }
 
 CW_INTERPOSE int sem_post(sem_t* sem) noexcept {
-  if (tracked()) semaphore::post(sem, CW_SITE);
-  return CW_REAL(sem_post)(sem);
+  if (semaphore::post_known(sem)) [[likely]] return CW_REAL_FOUND(sem_post)(sem);
+  return post_slowly(sem, CW_SITE);
 }

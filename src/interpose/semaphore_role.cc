@@ -34,20 +34,23 @@ int value_of(sem_t* sem) {
 }
 
 ObjectId known(sem_t* sem, Site site) {
-  Tracker& tracker = Tracker::get();
-  ObjectId object = tracker.find_object(sem);
-  if (object != ObjectId::kNone) return object;
+  const ObjectId object = Tracker::get().object_at(sem, {.kind = Kind::kSemaphore}, site);
+  if (object == ObjectId::kNone) return object;
+  const Object& there = record(object);
   // Its beginning was not seen: what it is now tells as much.
-  object = tracker.object_at(sem, {.kind = Kind::kSemaphore}, site);
-  const int value = value_of(sem);
-  set_first_value(object, value > 0 ? static_cast<uint32_t>(value) : 0);
+  if (there.value.load(std::memory_order_relaxed) == 0 && (there.flags.load(std::memory_order_relaxed) & Object::kSignalLike) == 0) {
+    const int value = value_of(sem);
+    set_first_value(object, value > 0 ? static_cast<uint32_t>(value) : 0);
+  }
   return object;
 }
 
 // Who did not take it gives it back, or who has it takes it again: no lock does that.
 void is_a_signal(ObjectId object) {
   record(object).flags.fetch_or(Object::kSignalLike, std::memory_order_relaxed);
-  Tracker::get().graph().void_tentative(object);
+  Graph& graph = Tracker::get().graph();
+  graph.void_tentative(object);
+  graph.forget_known();  // nobody takes it the short way any more
 }
 
 uint64_t hash_of(const char* name) {
@@ -147,8 +150,8 @@ void post(sem_t* sem, Site site) {
   const KeepErrno errno_is_kept;
   Tracker& tracker = Tracker::get();
   ThreadContext* self = ThreadContext::current();
-  const ObjectId object = tracker.find_object(sem);
-  if (self == nullptr || object == ObjectId::kNone) return;
+  if (self == nullptr || tracker.find_object(sem) == ObjectId::kNone) return;
+  const ObjectId object = known(sem, site);
   Role role = role_of(record(object));
   if (role != Role::kSignal && tracker.holds(self, object, bit(Event::kWrite))) {
     record(object).flags.fetch_or(Object::kLockLike, std::memory_order_relaxed);
@@ -160,6 +163,7 @@ void post(sem_t* sem, Site site) {
     return;
   }
   if (role != Role::kSignal) is_a_signal(object);
+  else tracker.leave(self, object, bit(Event::kWrite));  // as the lock that it was taken for once
   sleeps::wake(object, site, sleeps::Wakes::kOne);
 }
 

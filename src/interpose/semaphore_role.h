@@ -15,6 +15,7 @@
 
 #include <semaphore.h>
 
+#include "dept/known_wakes.h"
 #include "interpose/sleeping.h"
 
 namespace causeway::interpose::semaphore {
@@ -38,5 +39,17 @@ void begin(Taking& taking, sem_t* sem, dept::Site site, bool timed);
 void end(Taking& taking, dept::sleeps::Outcome outcome);
 void taken_by_try(sem_t* sem, dept::Site site);
 void post(sem_t* sem, dept::Site site);
+
+// The short way of one that is used as a lock (dept/known_locks.h). What is held only if it is a lock lies among the readers there.
+inline bool begin_known(dept::locks::Announced& announced, const sem_t* sem, dept::Site site) {
+  return dept::locks::announce_known<true>(announced, sem, dept::locks::Mode::kRead, site);
+}
+inline bool post_known(const sem_t* sem) {
+  const dept::ThreadContext* self = dept::detail::tls.open;
+  if (self == nullptr || self->top == 0) return false;
+  const dept::ObjectId newest = self->held_list()[self->top - 1].object;
+  const uint32_t flags = dept::Tracker::get().arena().words<dept::Object>(dept::Table::kObject)[index_of(newest)].flags.load(std::memory_order_relaxed);
+  return (flags & (dept::Object::kLockLike | dept::Object::kSignalLike)) == dept::Object::kLockLike && dept::locks::release_known<true>(sem);
+}
 
 }  // namespace causeway::interpose::semaphore

@@ -49,5 +49,15 @@ TEST(Waits, CirclesThroughEachKindOfEvent) {
   }
 }
 
+// The short way of a lock that is known ends where it turns out to be a signal.
+TEST(Waits, ASemaphoreThatIsNoLockAnyMoreOrdersWhatItEnds) {
+  const TrackedRun ordered = TrackedRun::with_library("semaphores", {"ordered"});
+  EXPECT_TRUE(ordered.exited_well());
+  EXPECT_EQ(highest_level(ordered), Level::kInfo);
+  const TrackedRun chance = TrackedRun::with_library("semaphores", {"chance"});
+  EXPECT_TRUE(chance.exited_well());
+  EXPECT_EQ(highest_level(chance), Level::kLikely);
+}
+
 }  // namespace
 }  // namespace causeway::interpose

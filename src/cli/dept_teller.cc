@@ -55,6 +55,12 @@ void Teller::print(const std::string& text) const {
   }
 }
 
+Level Teller::names_from() const {
+  const bool all_are_written = settings_.json || !settings_.json_file.empty() || !settings_.sarif_file.empty();
+  if (all_are_written || !settings_.suppressions.empty()) return Level::kInfo;
+  return level_;
+}
+
 void Teller::tell(std::vector<Finding> news) {
   for (Finding& finding : news) {
     told_[finding.id] = std::max(told_[finding.id], finding.level);

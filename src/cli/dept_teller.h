@@ -2,7 +2,7 @@
 //
 //   Teller teller(settings);
 //   CW_TRY(teller.prepare(&reason));               // suppressions and baseline are read
-//   teller.tell(recordings.news());
+//   teller.tell(recordings.news(teller.names_from()));
 //   return teller.finish(recordings, status);      // summary and files; the exit status
 #pragma once
 
@@ -31,6 +31,8 @@ class Teller {
  public:
   explicit Teller(const TellerSettings& settings);
   Status prepare(std::string* reason);
+  // Findings below this level are only counted: nobody will read their names.
+  findings::Level names_from() const;
   void tell(std::vector<findings::Finding> news);
   // The watchdog's findings that turned out not to be so: they stay as information.
   void take_back(const std::vector<std::string>& ids);

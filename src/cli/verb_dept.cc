@@ -80,7 +80,7 @@ int read_back(const CLI::App& command, const Settings& settings, Teller& teller)
   findings::Recordings recordings(settings.read);
   if (auto found = recordings.look(); !found)
     return complain(command, settings.teller.json, fmt::format("{}: {}", settings.read, brief(found.error())));
-  teller.tell(recordings.news());
+  teller.tell(recordings.news(teller.names_from()));
   const bool merged = merge_into_database(command, settings, recordings, teller);
   return teller.finish(recordings, settings.read, merged ? kOk : kFailed);
 }
@@ -124,7 +124,7 @@ int run_watched(const CLI::App& command, const Settings& settings, Teller& telle
     const bool ended = running.wait(kNewsMs);
     // Nothing there is nothing found; what cannot be read today can be read the next time.
     (void)recordings.look();
-    teller.tell(recordings.news());
+    teller.tell(recordings.news(teller.names_from()));
     const bool asked = WatchedProgram::interrupted();
     if (!ended && looks % kHangEvery == 0) teller.tell(watchdog.look(monotonic_ns()));
     if (ended || looks % kHangEvery == 0) teller.take_back(watchdog.taken_back());

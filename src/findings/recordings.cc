@@ -60,7 +60,7 @@ Status Recordings::look() {
   return recordings_.empty() ? fail(ENOENT, "there is no recording") : Status();
 }
 
-std::vector<Finding> Recordings::news() {
+std::vector<Finding> Recordings::news(Level named) {
   std::vector<Finding> found;
   for (const auto& recording : recordings_) {
     const dept::Arena& arena = recording->arena;
@@ -71,7 +71,7 @@ std::vector<Finding> Recordings::news() {
       const uint32_t published = report.published.load(std::memory_order_acquire);
       const uint32_t sequence = report.sequence;
       if (published == 0 || recording->told[i] == sequence + 1) continue;
-      Finding finding = recording->story.tell(report);
+      Finding finding = recording->story.tell(report, report.level < named ? Story::Names::kModules : Story::Names::kAll);
       // Changed while it was read: it is told next time, when it is whole again.
       if (report.published.load(std::memory_order_acquire) != published || report.sequence != sequence) continue;
       recording->told[i] = sequence + 1;

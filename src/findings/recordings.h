@@ -33,8 +33,9 @@ class Recordings {
 
   // Files that have come, or become whole, since the last call. ENOENT: there is nothing at all; EINVAL: none is a recording.
   Status look();
-  // Reports made or raised since the last call, each finding once however many processes made it.
-  std::vector<Finding> news();
+  // Reports made or raised since the last call, each finding once however many processes made it. Those below `named` are told without
+  // names: to read the symbols of a large program takes longer than many a run.
+  std::vector<Finding> news(Level named = Level::kInfo);
   // Processes, what their counters say was not seen.
   void fill(Outcome* outcome) const;
 

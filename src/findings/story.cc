@@ -117,6 +117,12 @@ void Story::add_frame(dept::Frame frame, bool is_call, Trace* trace) {
     trace->push_back(line);
     return;
   }
+  if (names_ == Names::kModules) {
+    CodeLine line;
+    line.module = printable(module->path);
+    trace->push_back(line);
+    return;
+  }
   const Trace& lines = symbols_.code(module->path, pc - module->bias, module->build_id);
   const bool is_ours = base_name(module->path).starts_with("libcauseway-dept");
   for (CodeLine line : lines) {
@@ -164,7 +170,7 @@ std::string Story::name_of_object(ObjectId id, bool* is_place) {
         return in_words(actor(ThreadId(i)));
   std::string name = text(object.name);
   if (!name.empty()) return name;
-  if (const Loaded* module = module_of(object.address); module != nullptr && object.address != 0)
+  if (const Loaded* module = module_of(object.address); names_ == Names::kAll && module != nullptr && object.address != 0)
     if (auto symbol = symbols_.data(module->path, object.address - module->bias, module->build_id)) return *symbol;
   const Trace birth = trace(object.birth);
   if (birth.empty()) return "";
@@ -232,7 +238,8 @@ Hop Story::hop(const dept::Hop& recorded) {
   return hop;
 }
 
-Finding Story::tell(const dept::Report& report) {
+Finding Story::tell(const dept::Report& report, Names names) {
+  names_ = names;
   Finding finding;
   finding.id = fmt::format("{:016x}", report.id);
   finding.level = report.level <= Level::kCertain ? report.level : Level::kInfo;
@@ -266,6 +273,7 @@ Finding Story::tell(const dept::Report& report) {
   finding.narrative = narrative_of(finding);
   finding.refutations = refutations_in_words(report.refutations, finding);
   finding.suggestions = suggestions_for(finding);
+  names_ = Names::kAll;
   return finding;
 }
 

@@ -20,7 +20,9 @@ class Story {
  public:
   Story(const dept::Arena& arena, Symbols& symbols) : arena_(arena), symbols_(symbols) {}
 
-  Finding tell(const dept::Report& report);
+  // kModules: functions, lines and variables have no names, only the files they lie in; nothing of those files is read.
+  enum class Names : uint8_t { kAll, kModules };
+  Finding tell(const dept::Report& report, Names names = Names::kAll);
 
   // The parts.
   Trace trace(dept::StackId stack);
@@ -45,6 +47,7 @@ class Story {
   const dept::Arena& arena_;
   Symbols& symbols_;
   std::vector<Loaded> modules_;  // newest last
+  Names names_ = Names::kAll;    // of what is being told
 };
 
 // S of a lock often is no more than the line that took it: its callers are those of a wait in the same function.

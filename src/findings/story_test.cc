@@ -18,6 +18,7 @@ using dept::Kind;
 using dept::ReportId;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 TEST(Story, TellsACircle) {
   Recorded recorded;
@@ -53,34 +54,64 @@ TEST(Story, TheMainThreadAndThreadsWithoutANameAreNamed) {
   EXPECT_EQ(in_words(story.actor(dept::ThreadId::kNone)), "an unknown thread");
 }
 
-TEST(Story, ObjectsHaveTheirVariablesNamesElsewhereTheirPlaces) {
-  void* library = ::dlopen(CW_FINDINGS_FIXTURE, RTLD_NOW);
-  ASSERT_NE(library, nullptr);
-  link_map* map = nullptr;
-  ASSERT_EQ(::dlinfo(library, RTLD_DI_LINKMAP, &map), 0);
-  auto variable = reinterpret_cast<const void* (*)(int)>(::dlsym(library, "fixture_variable"));
-  auto pc = reinterpret_cast<const void* (*)()>(::dlsym(library, "fixture_pc"));
+// With the library of fixture_main.cc loaded, as a module of what was recorded.
+class StoryOfAModule : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    library_ = ::dlopen(CW_FINDINGS_FIXTURE, RTLD_NOW);
+    ASSERT_NE(library_, nullptr);
+    link_map* map = nullptr;
+    ASSERT_EQ(::dlinfo(library_, RTLD_DI_LINKMAP, &map), 0);
+    const uint32_t index = recorded_.arena.take(dept::Table::kModule, 1);
+    auto& module = *static_cast<dept::Module*>(recorded_.arena.record(dept::Table::kModule, index));
+    module.begin = module.bias = map->l_addr;
+    module.end = map->l_addr + 0x100000;
+    module.path = recorded_.arena.intern(CW_FINDINGS_FIXTURE);
+    auto variable = reinterpret_cast<const void* (*)(int)>(::dlsym(library_, "fixture_variable"));
+    global_ = recorded_.object(Kind::kMutex, reinterpret_cast<uint64_t>(variable(2)), 1);
+    heap_ = recorded_.object(Kind::kMutex, 0x10, 2);
+    auto pc = reinterpret_cast<const void* (*)()>(::dlsym(library_, "fixture_pc"));
+    const dept::Frame frame = dept::Frame::pc(reinterpret_cast<uint64_t>(pc()));
+    stack_ = recorded_.arena.intern(&frame, 1);
+    recorded_.arena.at<dept::Object>(heap_).birth = stack_;
+  }
+  void TearDown() override {
+    if (library_ != nullptr) ::dlclose(library_);
+  }
 
-  Recorded recorded;
-  const uint32_t index = recorded.arena.take(dept::Table::kModule, 1);
-  auto& module = *static_cast<dept::Module*>(recorded.arena.record(dept::Table::kModule, index));
-  module.begin = module.bias = map->l_addr;
-  module.end = map->l_addr + 0x100000;
-  module.path = recorded.arena.intern(CW_FINDINGS_FIXTURE);
-  const auto global = recorded.object(Kind::kMutex, reinterpret_cast<uint64_t>(variable(2)), 1);
-  const auto heap = recorded.object(Kind::kMutex, 0x10, 2);
-  const dept::Frame frame = dept::Frame::pc(reinterpret_cast<uint64_t>(pc()));
-  recorded.arena.at<dept::Object>(heap).birth = recorded.arena.intern(&frame, 1);
+  void* library_ = nullptr;
+  Recorded recorded_;
+  dept::ObjectId global_{}, heap_{};
+  dept::StackId stack_{};
+  Symbols symbols_;
+  Story story_{recorded_.arena, symbols_};
+};
 
-  Symbols symbols;
-  Story story(recorded.arena, symbols);
-  EXPECT_EQ(in_words(story.thing(global, dept::ClassId::kNone, dept::Event::kWrite)), "mutex fixture::cache.mu");
-  EXPECT_EQ(in_words(story.thing(heap, dept::ClassId::kNone, dept::Event::kWrite)), "mutex of fixture_main.cc:30");
-  const Trace trace = story.trace(recorded.arena.at<dept::Object>(heap).birth);
+TEST_F(StoryOfAModule, ObjectsHaveTheirVariablesNamesElsewhereTheirPlaces) {
+  EXPECT_EQ(in_words(story_.thing(global_, dept::ClassId::kNone, dept::Event::kWrite)), "mutex fixture::cache.mu");
+  EXPECT_EQ(in_words(story_.thing(heap_, dept::ClassId::kNone, dept::Event::kWrite)), "mutex of fixture_main.cc:30");
+  const Trace trace = story_.trace(stack_);
   ASSERT_EQ(trace.size(), 2u);
   EXPECT_TRUE(trace[0].inlined);
   EXPECT_EQ(trace[1].function, "fixture::outer");
-  ::dlclose(library);
+}
+
+TEST_F(StoryOfAModule, WithoutNamesItIsToldInWhichModulesAllIs) {
+  const auto first = recorded_.thread("x", 1), second = recorded_.thread("y", 2);
+  recorded_.depends(first, global_, heap_, stack_, stack_);
+  const ReportId id = recorded_.depends(second, heap_, global_, stack_, stack_);
+  const Finding without = story_.tell(recorded_.arena.at<dept::Report>(id), Story::Names::kModules);
+  const Finding with = story_.tell(recorded_.arena.at<dept::Report>(id));
+  EXPECT_EQ(without.id, with.id);
+  EXPECT_EQ(without.level, with.level);
+  ASSERT_EQ(without.hops.size(), 2u);
+  for (const Hop& hop : without.hops) {
+    ASSERT_EQ(hop.wait.size(), 1u);
+    EXPECT_EQ(hop.wait[0].module, CW_FINDINGS_FIXTURE);
+    EXPECT_EQ(hop.wait[0].function, "");
+    EXPECT_THAT(hop.owed.name + hop.wanted.name, Not(HasSubstr("fixture::")));
+  }
+  for (const Hop& hop : with.hops) EXPECT_EQ(hop.wait.back().function, "fixture::outer");
 }
 
 TEST(Story, DifferentObjectsOfOneNameAreToldApart) {

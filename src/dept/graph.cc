@@ -16,55 +16,11 @@ constexpr uint32_t kWitnessesInCycle = 64;  // of one that matters
 constexpr uint32_t kAlike = 8;              // of those, of one shape and different times
 constexpr unsigned kTries = 64;             // circles looked at for one witness
 
-uint64_t key_of(uint64_t key, uint8_t sub) { return mix(key, sub); }
 uint64_t key_of(ClassId from, ClassId to) { return mix(index_of(from), index_of(to)); }
 
 bool has(const std::atomic<uint32_t>& flags, uint32_t flag) { return (flags.load(std::memory_order_relaxed) & flag) != 0; }
 
 }  // namespace
-
-ClassId Graph::class_of(uint64_t key, uint8_t sub, const ClassDescription& description) {
-  auto* places = arena_.words<std::atomic<uint32_t>>(Table::kClassIndex);
-  const uint32_t mask = arena_.capacity(Table::kClassIndex) - 1;
-  const uint64_t hash = key_of(key, sub);
-  // The table is twice as large as there may be classes: it always has an empty place.
-  const auto find = [&]() -> std::atomic<uint32_t>& {
-    for (uint32_t i = static_cast<uint32_t>(hash);; ++i) {
-      std::atomic<uint32_t>& place = places[i & mask];
-      const uint32_t id = place.load(std::memory_order_acquire);
-      if (id == 0) return place;
-      const Class& c = arena_.at<Class>(ClassId(id));
-      if (c.key == key && c.sub == sub) return place;
-    }
-  };
-  if (const uint32_t id = find().load(std::memory_order_acquire)) return ClassId(id);
-  EngineLockGuard hold(lock_);
-  std::atomic<uint32_t>& place = find();
-  if (const uint32_t id = place.load(std::memory_order_relaxed)) return ClassId(id);
-  ClassId id;
-  Class* c = arena_.add<Class>(&id);
-  if (c == nullptr) return ClassId::kNone;
-  c->key = key;
-  c->name = description.name;
-  c->site = description.site;
-  c->flags.store(description.flags, std::memory_order_relaxed);
-  c->kind = description.kind;
-  c->sub = sub;
-  place.store(index_of(id), std::memory_order_release);
-  return id;
-}
-
-ClassId Graph::class_of(ObjectId object, Event event) {
-  Object& o = arena_.at<Object>(object);
-  std::atomic<uint32_t>& known = o.classes[static_cast<unsigned>(event)];
-  if (const uint32_t id = known.load(std::memory_order_acquire)) return ClassId(id);
-  if (object == ObjectId::kNone) return ClassId::kNone;
-  const uint64_t key = o.key != 0 ? o.key : mix(kSeed, o.address);
-  const ClassId id =
-      class_of(key, sub_id(event, o.sub), {.kind = o.kind, .name = o.name, .site = o.birth, .flags = o.class_flags});
-  known.store(index_of(id), std::memory_order_release);
-  return id;
-}
 
 uint64_t Graph::hash_of(const Witness& w) {
   // In whatever order they were taken.

@@ -39,6 +39,11 @@ class Graph {
   // Of an object's event, cached in the object.
   ClassId class_of(ObjectId object, Event event);
 
+  // Whether there is one of this key, whatever its sub.
+  bool has_class(uint64_t key) const;
+  // Those whose keys lie in [begin, begin + size): from now on such a key is another class. Their edges stay.
+  void forget_classes(uint64_t begin, uint64_t size);
+
   // Whether an edge, or a witness like this one, would be news. Lock-free; all of `witness` but its stacks, clock and time is looked at.
   bool wants(ClassId from, ClassId to, const Witness& witness) const;
   // The same by hash_of(witness) alone. For two objects of one class the other one is better: it may know that they are in order.
@@ -86,6 +91,7 @@ class Graph {
   Arena& arena() { return arena_; }
 
  private:
+  std::atomic<uint32_t>& place_of(uint64_t key, uint8_t sub) const;
   EdgeId find_edge(ClassId from, ClassId to) const;
   EdgeId add_edge(ClassId from, ClassId to, WitnessId witness, uint64_t now);
   bool is_known(uint64_t hash) const;

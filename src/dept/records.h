@@ -231,9 +231,10 @@ enum class Problem : uint8_t {
   kStuck,            // threads that do wait for each other (found from outside)
 };
 
+// Its number is part of a report's id, which is the same in every version: none is used again.
 enum class Misuse : uint8_t {
   kNone, kUnlockNotHeld, kUnlockByOther, kDestroyHeld, kDestroyWaited, kInitHeld, kRecursiveWait, kTwoMutexes, kErrorIgnored,
-  kExitHeld, kDoubleUnlock, kSelfJoin, kSleepInSpin, kSleepInIrq, kWrongContext, kWwContext,
+  kExitHeld, kSelfJoin = 11, kWrongContext = 14, kWwContext, kInitInUse,
 };
 
 inline constexpr unsigned kHops = 16;

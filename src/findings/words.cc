@@ -147,14 +147,12 @@ const char* word_of(Misuse misuse) {
     case Misuse::kDestroyHeld: return "is destroyed while it is held";
     case Misuse::kDestroyWaited: return "is destroyed while threads wait for it";
     case Misuse::kInitHeld: return "is initialised while it is held";
+    case Misuse::kInitInUse: return "is initialised while it is in use";
     case Misuse::kRecursiveWait: return "is held more than once during a wait that releases it once";
     case Misuse::kTwoMutexes: return "is waited for with two different mutexes";
     case Misuse::kErrorIgnored: return "could not be taken, and the error is ignored";
     case Misuse::kExitHeld: return "is held by a thread that ends";
-    case Misuse::kDoubleUnlock: return "is unlocked twice";
     case Misuse::kSelfJoin: return "is waited for by the thread itself";
-    case Misuse::kSleepInSpin: return "is waited for while a spin lock is held";
-    case Misuse::kSleepInIrq: return "is waited for inside an interruption";
     case Misuse::kWrongContext: return "is used in a context where it may not be";
     case Misuse::kWwContext: return "is used against the rules of its acquire context";
   }

@@ -1,33 +1,15 @@
-#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <string>
 
-#include "dept/kernel_api.h"
-#include "dept/tracker.h"
+#include "dept/kernel/testing_kernel.h"
 
 namespace causeway::dept::kernel {
 namespace {
 
-#define HERE Site::at(__FILE__, __LINE__)
+class KernelApi : public KernelApiTest {};
 
-class KernelApi : public ::testing::Test {
- protected:
-  KernelApi() {
-    settings_.judge = {.threads = false, .gates = false, .order = false, .timeouts = false};
-    settings_.predict = false;
-    EXPECT_EQ(Tracker::start_again(settings_), 0);
-    for (Map* map : {&a_, &b_, &c_}) map_init(*map, nullptr, 0, "map", HERE);
-  }
-  uint32_t reports() { return Tracker::get().arena().used<Report>() - 1; }
-  void take_and_leave(Map& outer) {
-    ldt_lock(outer, {}, HERE);
-    ldt_unlock(outer, HERE);
-  }
-
-  Settings settings_;
-  Map a_, b_, c_;
-};
+constexpr EventMask kAnyEvent = 7;
 
 TEST_F(KernelApi, StagedWaitCountsOnceItSleeps) {
   ThreadContext& sleeper = *ThreadContext::current();
@@ -123,19 +105,6 @@ TEST_F(KernelApi, LevelsSilenceTheirClassButNoLockBetween) {
   EXPECT_EQ(reports(), 1u);
 }
 
-TEST_F(KernelApi, CompareFunctionAllowsOneOrder) {
-  static Key key;
-  static Map maps[2];
-  for (Map& map : maps) map_init(map, &key, 0, "x", HERE);
-  key_set_compare(key, [](const void* a, const void* b) { return a < b ? -1 : 1; });
-  ldt_lock(maps[0], {}, HERE);
-  ldt_lock(maps[1], {}, HERE);
-  EXPECT_EQ(reports(), 0u);
-  ldt_unlock(maps[0], HERE);
-  ldt_lock(maps[0], {}, HERE);
-  EXPECT_EQ(reports(), 1u);
-}
-
 TEST_F(KernelApi, SetClassMovesWhatIsHeld) {
   static Key key;
   ldt_lock(a_, {}, HERE);
@@ -157,19 +126,6 @@ TEST_F(KernelApi, DowngradedWriterIsAReader) {
   EXPECT_TRUE(ecxt_holding(a_, bit(Event::kRead)));
   ldt_unlock(a_, HERE);
   EXPECT_EQ(reports(), 0u);
-}
-
-TEST_F(KernelApi, CopyWithoutAKeyIsNotChecked) {
-  Map copy;
-  map_copy(copy, a_);
-  EXPECT_TRUE(copy.nocheck);
-  static Key key;
-  map_init(b_, &key, 0, "b", HERE);
-  map_copy(copy, b_);
-  EXPECT_FALSE(copy.nocheck);
-  ldt_lock(copy, {}, HERE);
-  ldt_lock(b_, {}, HERE);
-  EXPECT_EQ(reports(), 1u) << "one class";
 }
 
 TEST_F(KernelApi, TimedWaitsAreLeftOut) {
@@ -205,6 +161,125 @@ TEST_F(KernelApi, RecoveredSiteContributesNothing) {
   take_and_leave(a_);
   event_site(site, [&] { sdt_event(b_, HERE); });
   EXPECT_EQ(reports(), 0u);
+}
+
+TEST_F(KernelApi, ContextOfOneEventIsNotOfAnother) {
+  for (const Event open : {Event::kRead, Event::kWrite}) {
+    again();
+    ecxt_enter(a_, open, HERE, 0);
+    wait(b_, bit(Event::kWrite), HERE, 0, 0);
+    EXPECT_TRUE(ecxt_exit(a_, bit(open)));
+    EXPECT_FALSE(ecxt_exit(a_, bit(open)));
+    ecxt_enter(b_, Event::kWrite, HERE, 0);
+    wait(a_, bit(Event::kWrite), HERE, 0, 0);
+    EXPECT_EQ(reports(), open == Event::kWrite ? 1u : 0u);
+  }
+}
+
+TEST_F(KernelApi, ContextThatIsNotKeptBalancesAndMakesNoEdge) {
+  for (const bool kept : {false, true}) {
+    again();
+    if (kept) ecxt_enter(a_, Event::kWrite, HERE, 0);
+    else ecxt_enter_nokeep(a_, HERE);
+    take_and_leave(b_);
+    EXPECT_TRUE(ecxt_exit(a_, bit(Event::kWrite)));
+    EXPECT_FALSE(ecxt_holding(a_, bit(Event::kWrite)));
+    take_in(b_, a_);
+    EXPECT_EQ(reports(), kept ? 1u : 0u);
+  }
+}
+
+TEST_F(KernelApi, OpenContextGoesOnAsAnotherEventOfAnotherClass) {
+  static Key before, after;
+  for (const bool modified : {true, false}) {
+    again();
+    Map of_before, of_after;
+    map_init(a_, &before, 0, "a", HERE);
+    map_init(of_before, &before, 0, "before", HERE);
+    map_init(of_after, &after, 0, "after", HERE);
+    ecxt_enter(a_, Event::kWrite, HERE, 0);
+    if (modified) map_ecxt_modify(a_, bit(Event::kWrite), after, Event::kRead, HERE, 0);
+    EXPECT_EQ(ecxt_holding(a_, bit(Event::kRead)), modified);
+    EXPECT_EQ(ecxt_holding(a_, bit(Event::kWrite)), !modified);
+    wait(b_, bit(Event::kWrite), HERE, 0, 0);
+    EXPECT_TRUE(ecxt_exit(a_, kAnyEvent));
+    EXPECT_FALSE(ecxt_exit(a_, kAnyEvent));
+    ecxt_enter(b_, Event::kWrite, HERE, 0);
+    wait(of_before, kAnyEvent, HERE, 0, 0);
+    EXPECT_EQ(reports(), modified ? 0u : 1u);
+    wait(of_after, bit(Event::kRead), HERE, 0, 0);
+    EXPECT_EQ(reports(), 1u);
+    map_destroy(of_before);
+    map_destroy(of_after);
+  }
+}
+
+TEST_F(KernelApi, WithoutAnOpenContextNothingIsModified) {
+  static Key key;
+  map_ecxt_modify(a_, bit(Event::kWrite), key, Event::kRead, HERE, 0);
+  EXPECT_FALSE(ecxt_holding(a_, kAnyEvent));
+  EXPECT_EQ(a_.key, nullptr);
+}
+
+// Who wakes another from within the scheduler has not slept for that; what it waited for otherwise counts.
+TEST_F(KernelApi, WakeFromTheSchedulerDependsOnNoSleepOfIt) {
+  enum class Where { kOutside, kInside, kInsideAfterALock };
+  for (const Where where : {Where::kOutside, Where::kInside, Where::kInsideAfterALock}) {
+    again();
+    sdt_ecxt_enter(c_, HERE);
+    sdt_wait(b_, HERE);
+    sdt_ecxt_exit(c_);
+    sdt_request_event(b_, HERE);
+    if (where == Where::kInsideAfterALock) {
+      take_and_leave(c_);
+    } else {
+      stage_wait(&c_, HERE, 0);
+      request_event_wait_commit(HERE);
+      clean_stage();
+    }
+    if (where != Where::kOutside) sched_enter();
+    sdt_event(b_, HERE);
+    if (where != Where::kOutside) sched_exit();
+    EXPECT_EQ(reports(), where == Where::kInside ? 0u : 1u);
+    // It has left.
+    sdt_request_event(b_, HERE);
+    stage_wait(&c_, HERE, 0);
+    request_event_wait_commit(HERE);
+    clean_stage();
+    sdt_event(b_, HERE);
+    EXPECT_EQ(reports(), 1u);
+  }
+}
+
+TEST_F(KernelApi, PageWhoseUseIsTakenBackIsOfUnknownUse) {
+  Page file, disk;
+  set_page_usage(file, PageUsage::kRegularFile);
+  page_locked(b_, file, HERE);
+  page_unlocked(b_, file, HERE);
+  set_page_usage(disk, PageUsage::kBlockDevice);
+  page_locked(b_, disk, HERE);
+  page_unlocked(b_, disk, HERE);
+  ldt_lock(a_, {}, HERE);
+  page_wait(b_, disk, HERE);
+  ldt_unlock(a_, HERE);
+  for (const bool reset : {false, true}) {
+    if (reset) reset_page_usage(file);
+    page_locked(b_, file, HERE);
+    EXPECT_EQ(page_usage(file), reset ? PageUsage::kDefault : PageUsage::kRegularFile);
+    take_and_leave(a_);
+    page_unlocked(b_, file, HERE);
+    EXPECT_EQ(reports(), reset ? 1u : 0u);
+  }
+}
+
+TEST_F(KernelApi, SitesThatRecoverEachOtherAreACircle) {
+  static EventSite reply{"reply"}, timeout{"timeout"};
+  event_site(reply, [] {});
+  event_site(timeout, [] {});
+  EXPECT_TRUE(recover_event(reply, timeout, HERE));
+  EXPECT_EQ(reports(), 0u);
+  EXPECT_TRUE(recover_event(timeout, reply, HERE));
+  EXPECT_EQ(reports(), 1u);
 }
 
 TEST_F(KernelApi, OffIsOff) {

@@ -74,12 +74,20 @@ void key_set_compare(const Key& key, MapCompare compare) {
   self.graph().set_compare(reinterpret_cast<uintptr_t>(&key), compare);
 }
 
-void key_init(Key& key) { key = {}; }
+void key_init(const Key& key, Site site) {
+  Within self;
+  if (self && self.graph().has_class(reinterpret_cast<uintptr_t>(&key)))
+    self.misuse(Misuse::kInitInUse, Level::kCertain, ObjectId::kNone, site);
+}
 
-void key_destroy(Key& key) { free_range(&key, sizeof key); }
+void key_destroy(const Key& key) { free_range(&key, sizeof key); }
 
 void free_range(const void* begin, uint64_t size) {
-  if (Within self; self) self.tracker().memory_freed(begin, size);
+  Within self;
+  if (!self) return;
+  self.tracker().memory_freed(begin, size);
+  Inside inside;
+  self.graph().forget_classes(reinterpret_cast<uintptr_t>(begin), size);
 }
 
 }  // namespace causeway::dept::kernel

@@ -57,10 +57,10 @@ void map_set_wait_type(Map& map, WaitType outer, WaitType inner);
 using MapCompare = int (*)(const void* a, const void* b);
 void key_set_compare(const Key& key, MapCompare compare);
 
-// A key whose memory lives on: nothing to do, and misuse if it is in use already. key_destroy: its memory may be used for a new
-// key, which then is another class; edges of the old one stay, as they were true. Maps of the old key are initialised anew.
-void key_init(Key& key);
-void key_destroy(Key& key);
+// A key begins: nothing to do, and misuse if it is in use already. key_destroy: its memory may be used for a new key, which then is
+// another class; edges of the old one stay, as they were true. Maps of the old key are initialised anew.
+void key_init(const Key& key, Site site);
+void key_destroy(const Key& key);
 // All keys and maps within: code or data that is unloaded.
 void free_range(const void* begin, uint64_t size);
 

@@ -71,7 +71,9 @@ bool ecxt_holding(const Map& map, EventMask events) {
 
 bool ecxt_exit(Map& map, EventMask events) {
   Within self;
-  if (!self || map.nocheck || map.object == ObjectId::kNone) return true;
+  if (!self || map.object == ObjectId::kNone) return true;
+  // What is not checked was not entered either, unless that was decided since.
+  if (map.nocheck && !self.tracker().holds(self.context(), map.object, events)) return true;
   pop_allowed(map);
   return self.tracker().leave(self.context(), map.object, events);
 }

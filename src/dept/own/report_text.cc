@@ -27,14 +27,12 @@ const char* name_of(Misuse misuse) {
     case Misuse::kDestroyHeld: return "destroyed while it is held";
     case Misuse::kDestroyWaited: return "destroyed while threads wait on it";
     case Misuse::kInitHeld: return "initialised while it is held";
+    case Misuse::kInitInUse: return "initialised while it is in use";
     case Misuse::kRecursiveWait: return "waited with a mutex that is locked more than once";
     case Misuse::kTwoMutexes: return "waited on with two mutexes";
     case Misuse::kErrorIgnored: return "an error of it was ignored";
     case Misuse::kExitHeld: return "held by a thread that ends";
-    case Misuse::kDoubleUnlock: return "unlocked twice";
     case Misuse::kSelfJoin: return "a thread joins itself";
-    case Misuse::kSleepInSpin: return "a sleep while it is held";
-    case Misuse::kSleepInIrq: return "a sleep in an interruption";
     case Misuse::kWrongContext: return "waited for where this may not be waited for";
     case Misuse::kWwContext: return "acquire context used wrongly";
   }

@@ -21,7 +21,6 @@ using namespace causeway::dept;
 
 namespace {
 
-constexpr int kDescriptors = 1 << 16;
 constexpr unsigned kChannels = 1 << 13;
 
 // The addresses of the two bytes of a direction are those of its objects: data to come, and room for more.
@@ -29,7 +28,7 @@ struct Direction {
   uint8_t data, room;
 };
 struct Channel {
-  std::atomic<uint32_t> descriptors;  // 0: free
+  std::atomic<uint32_t> descriptors;  // of the first end, or both, and << 16 of the second; 0: free
   std::atomic<uint32_t> site_line;
   std::atomic<uint64_t> site;
   std::atomic<const char*> name;
@@ -41,6 +40,9 @@ enum End : uint32_t { kFirst, kSecond, kBoth };  // an eventfd is both ends of i
 constinit std::atomic<uint32_t> table[kDescriptors];
 constinit Channel channels[kChannels];
 constinit std::atomic<uint32_t> next_channel{1};
+
+constexpr uint32_t kOneFirst = 1, kOneSecond = 1u << 16;
+uint32_t one_of(uint32_t value) { return value % 4 == kSecond ? kOneSecond : kOneFirst; }
 
 std::atomic<uint32_t>* entry_of(int fd) { return fd >= 0 && fd < kDescriptors ? &table[fd] : nullptr; }
 
@@ -57,32 +59,32 @@ uint32_t take_channel(uint32_t descriptors, const char* name, Site site) {
   return 0;
 }
 
-void release_channel(uint32_t index) {
-  Channel& channel = channels[index];
-  if (channel.descriptors.load(std::memory_order_acquire) == 1) {
+void release_channel(uint32_t value) {
+  Channel& channel = channels[value / 4];
+  if (channel.descriptors.load(std::memory_order_acquire) == one_of(value)) {
     // The last one, so nobody else can name it.
     for (Direction& direction : channel.direction) {
       Tracker::get().object_died(&direction.data);
       Tracker::get().object_died(&direction.room);
     }
   }
-  channel.descriptors.fetch_sub(1, std::memory_order_acq_rel);
+  channel.descriptors.fetch_sub(one_of(value), std::memory_order_acq_rel);
 }
 
 void set(int fd, uint32_t value) {
   std::atomic<uint32_t>* entry = entry_of(fd);
   if (entry == nullptr) {
-    if (value != 0) release_channel(value / 4);
+    if (value != 0) release_channel(value);
     return;
   }
   const uint32_t old = entry->exchange(value, std::memory_order_acq_rel);
-  if (old != 0) release_channel(old / 4);
+  if (old != 0) release_channel(old);
 }
 
 void made(int first, int second, const char* name, Site site) {
   if (!is_own_process()) return;
   const KeepErrno errno_is_kept;
-  const uint32_t channel = take_channel(second < 0 ? 1 : 2, name, site);
+  const uint32_t channel = take_channel(second < 0 ? kOneFirst : kOneFirst + kOneSecond, name, site);
   const uint32_t base = channel * 4;
   set(first, channel == 0 ? 0 : base + (second < 0 ? kBoth : kFirst));
   if (second >= 0) set(second, channel == 0 ? 0 : base + kSecond);
@@ -107,11 +109,15 @@ Direction& towards(uint32_t value, End end) { return channels[value / 4].directi
 End own_end(uint32_t value) { return static_cast<End>(value % 4); }
 End other_end(uint32_t value) { return own_end(value) == kFirst ? kSecond : kFirst; }
 
-Readiness ready(int fd, short events) {
-  if ((client::raw(SYS_fcntl, fd, F_GETFL, 0) & O_NONBLOCK) != 0) return Readiness::kNeverBlocks;
+bool has(int fd, short events) {
   pollfd one{fd, events, 0};
   const timespec now{0, 0};
-  return client::raw(SYS_ppoll, &one, 1, &now, nullptr, 8) == 0 ? Readiness::kWouldBlock : Readiness::kReady;
+  return client::raw(SYS_ppoll, &one, 1, &now, nullptr, 8) != 0;
+}
+
+Readiness ready(int fd, short events) {
+  if ((client::raw(SYS_fcntl, fd, F_GETFL, 0) & O_NONBLOCK) != 0) return Readiness::kNeverBlocks;
+  return has(fd, events) ? Readiness::kReady : Readiness::kWouldBlock;
 }
 
 }  // namespace
@@ -126,7 +132,7 @@ void duplicated(int from, int to) {
   const uint32_t value = value_of(from);
   if (from == to || (value == 0 && value_of(to) == 0) || !is_own_process()) return;
   const KeepErrno errno_is_kept;
-  if (value != 0) channels[value / 4].descriptors.fetch_add(1, std::memory_order_acq_rel);
+  if (value != 0) channels[value / 4].descriptors.fetch_add(one_of(value), std::memory_order_acq_rel);
   set(to, value);
 }
 
@@ -137,9 +143,17 @@ void closing(int fd) {
 }
 
 bool is_known(int fd) { return value_of(fd) != 0; }
+Part part_of(int fd) { return static_cast<Part>(value_of(fd)); }
 
-ObjectId incoming(int fd) {
-  const uint32_t value = value_of(fd);
+bool is_last(int fd) {
+  const uint32_t value = value_of(fd), count = channels[value / 4].descriptors.load(std::memory_order_relaxed);
+  return (one_of(value) == kOneFirst ? count % kOneSecond : count / kOneSecond) == 1;
+}
+
+ObjectId incoming(int fd) { return incoming(part_of(fd)); }
+
+ObjectId incoming(Part part) {
+  const auto value = static_cast<uint32_t>(part);
   return value == 0 ? ObjectId::kNone : object_at(&towards(value, own_end(value)).data, value);
 }
 
@@ -162,6 +176,7 @@ ObjectId made_room(int fd) {
 }
 
 Readiness to_read(int fd) { return ready(fd, POLLIN); }
+bool is_readable(int fd) { return has(fd, POLLIN); }
 Readiness to_write(int fd, size_t size) {
   const Readiness readiness = ready(fd, POLLOUT);
   if (readiness != Readiness::kReady || size <= PIPE_BUF) return readiness;

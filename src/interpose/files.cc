@@ -11,6 +11,7 @@
 #include "interpose/bootstrap.h"
 #include "interpose/channels.h"
 #include "interpose/real.h"
+#include "interpose/sets.h"
 #include "interpose/sleeping.h"
 
 using namespace causeway::dept;
@@ -34,6 +35,8 @@ CW_DEFINE_REAL(dup3);
 CW_DEFINE_REAL(fcntl);
 CW_DEFINE_REAL(fcntl64);
 CW_DEFINE_REAL(close);
+CW_DEFINE_REAL(close_range);
+CW_DEFINE_REAL(closefrom);
 CW_DEFINE_REAL(read);
 CW_DEFINE_REAL(readv);
 CW_DEFINE_REAL(recv);
@@ -46,6 +49,8 @@ CW_DEFINE_REAL(__read_chk);
 CW_DEFINE_REAL(__recv_chk);
 
 namespace {
+
+constexpr int kOnlyOnExec = 4;  // CLOSE_RANGE_CLOEXEC: younger than some headers
 
 enum class May : uint8_t { kBlock, kNotBlock };
 May may_block(int flags) { return (flags & MSG_DONTWAIT) != 0 ? May::kNotBlock : May::kBlock; }
@@ -104,6 +109,20 @@ size_t size_of(const iovec* parts, int count) {
   return size;
 }
 
+// Whether anybody asks where it goes.
+bool is_followed(int fd) { return channels::is_known(fd) || sets::is_followed(fd); }
+
+void duplicated(int from, int to) {
+  sets::duplicated(from, to);
+  if (tracked()) channels::duplicated(from, to);
+}
+
+void forget(int fd) {
+  if (__builtin_expect(!is_followed(fd), 1)) return;
+  sets::closing(fd);
+  if (tracked()) channels::closing(fd);
+}
+
 bool is_ours(int fd) { return __builtin_expect(channels::is_known(fd), 0) && tracked(); }
 
 }  // namespace
@@ -134,19 +153,19 @@ CW_INTERPOSE int socketpair(int domain, int type, int protocol, int fds[2]) noex
 
 CW_INTERPOSE int dup(int fd) noexcept {
   const int result = CW_REAL(dup)(fd);
-  if (result >= 0 && is_ours(fd)) channels::duplicated(fd, result);
+  if (result >= 0 && is_followed(fd)) duplicated(fd, result);
   return result;
 }
 
 CW_INTERPOSE int dup2(int fd, int to) noexcept {
   const int result = CW_REAL(dup2)(fd, to);
-  if (result >= 0 && (is_ours(fd) || is_ours(to))) channels::duplicated(fd, to);
+  if (result >= 0 && (is_followed(fd) || is_followed(to))) duplicated(fd, to);
   return result;
 }
 
 CW_INTERPOSE int dup3(int fd, int to, int flags) noexcept {
   const int result = CW_REAL(dup3)(fd, to, flags);
-  if (result >= 0 && (is_ours(fd) || is_ours(to))) channels::duplicated(fd, to);
+  if (result >= 0 && (is_followed(fd) || is_followed(to))) duplicated(fd, to);
   return result;
 }
 
@@ -158,16 +177,28 @@ CW_INTERPOSE int dup3(int fd, int to, int flags) noexcept {
     const long argument = va_arg(more, long);                                                      \
     va_end(more);                                                                                  \
     const int result = CW_REAL(name)(fd, command, argument);                                       \
-    if ((command == F_DUPFD || command == F_DUPFD_CLOEXEC) && result >= 0 && is_ours(fd))          \
-      channels::duplicated(fd, result);                                                            \
+    if ((command == F_DUPFD || command == F_DUPFD_CLOEXEC) && result >= 0 && is_followed(fd))      \
+      duplicated(fd, result);                                                                      \
     return result;                                                                                 \
   }
 CW_FCNTL(fcntl)
 CW_FCNTL(fcntl64)
 
 CW_INTERPOSE int close(int fd) {
-  if (is_ours(fd)) channels::closing(fd);
+  forget(fd);
   return CW_REAL(close)(fd);
+}
+
+CW_INTERPOSE int close_range(unsigned first, unsigned last, int flags) noexcept {
+  if ((flags & kOnlyOnExec) == 0) {
+    for (unsigned fd = first; fd <= last && fd < channels::kDescriptors; ++fd) forget(static_cast<int>(fd));
+  }
+  return CW_REAL(close_range)(first, last, flags);
+}
+
+CW_INTERPOSE void closefrom(int first) noexcept {
+  for (int fd = first < 0 ? 0 : first; fd < channels::kDescriptors; ++fd) forget(fd);
+  CW_REAL(closefrom)(first);
 }
 
 CW_INTERPOSE ssize_t read(int fd, void* buffer, size_t size) {

@@ -1,7 +1,5 @@
 // Waits for any of several: a dependency only if there is one of our own, alone and without a time limit. Otherwise they tell one thing
 // alone: who comes back from one holding nothing begins something new.
-//
-// What a set of epoll waits for is not followed.
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -10,6 +8,7 @@
 #include "interpose/bootstrap.h"
 #include "interpose/channels.h"
 #include "interpose/real.h"
+#include "interpose/sets.h"
 #include "interpose/sleeping.h"
 
 using namespace causeway::dept;
@@ -28,22 +27,34 @@ CW_DEFINE_REAL(epoll_pwait2);
 
 namespace {
 
-// The descriptor that a call without a time limit waits for, if that is one and it is ours.
-int only_one(const pollfd* fds, nfds_t count, bool timed) {
-  return count == 1 && !timed && fds[0].events == POLLIN && channels::is_known(fds[0].fd) ? fds[0].fd : -1;
+// What a call waits for, and a descriptor that is readable once it has come; kNone: several, or a time limit, or strangers'.
+struct Only {
+  ObjectId data = ObjectId::kNone;
+  int fd = -1;
+};
+
+Only only_one(const pollfd* fds, nfds_t count, bool timed) {
+  if (count != 1 || timed || fds[0].events != POLLIN || !channels::is_known(fds[0].fd)) return {};
+  const KeepErrno errno_is_kept;
+  return {channels::incoming(fds[0].fd), fds[0].fd};
+}
+
+Only only_one(int set, bool timed) {
+  if (timed || !sets::is_followed(set)) return {};
+  const KeepErrno errno_is_kept;
+  return {sets::only_one(set), set};
 }
 
 template <typename Real>
-int any(int fd, Site site, Real real) {
+int any(const Only& only, Site site, Real real) {
   sleeping::Slot* slot = nullptr;
-  if (fd >= 0) {
+  if (only.data != ObjectId::kNone) {
     const KeepErrno errno_is_kept;
-    const bool ready = channels::to_read(fd) != channels::Readiness::kWouldBlock;
-    slot = sleeping::begin(channels::incoming(fd), site, {.predicted = ready});
+    slot = sleeping::begin(only.data, site, {.predicted = channels::is_readable(only.fd)});
   }
   const int result = real();
   const KeepErrno errno_is_kept;
-  if (fd >= 0) {
+  if (only.data != ObjectId::kNone) {
     sleeping::end(slot, result >= 0 ? sleeps::Outcome::kWoken : sleeps::Outcome::kInterrupted);
   } else if (result > 0) {
     sleeps::maybe_new_context(ThreadContext::current(), ObjectId::kNone);
@@ -71,26 +82,26 @@ CW_INTERPOSE int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const
 
 CW_INTERPOSE int select(int count, fd_set* reads, fd_set* writes, fd_set* exceptions, timeval* timeout) {
   if (!tracked()) return CW_REAL(select)(count, reads, writes, exceptions, timeout);
-  return any(-1, CW_SITE, [=] { return CW_REAL(select)(count, reads, writes, exceptions, timeout); });
+  return any({}, CW_SITE, [=] { return CW_REAL(select)(count, reads, writes, exceptions, timeout); });
 }
 
 CW_INTERPOSE int pselect(int count, fd_set* reads, fd_set* writes, fd_set* exceptions, const timespec* timeout,
                          const sigset_t* mask) {
   if (!tracked()) return CW_REAL(pselect)(count, reads, writes, exceptions, timeout, mask);
-  return any(-1, CW_SITE, [=] { return CW_REAL(pselect)(count, reads, writes, exceptions, timeout, mask); });
+  return any({}, CW_SITE, [=] { return CW_REAL(pselect)(count, reads, writes, exceptions, timeout, mask); });
 }
 
 CW_INTERPOSE int epoll_wait(int fd, epoll_event* events, int most, int timeout) {
   if (!tracked()) return CW_REAL(epoll_wait)(fd, events, most, timeout);
-  return any(-1, CW_SITE, [=] { return CW_REAL(epoll_wait)(fd, events, most, timeout); });
+  return any(only_one(fd, timeout >= 0), CW_SITE, [=] { return CW_REAL(epoll_wait)(fd, events, most, timeout); });
 }
 
 CW_INTERPOSE int epoll_pwait(int fd, epoll_event* events, int most, int timeout, const sigset_t* mask) {
   if (!tracked()) return CW_REAL(epoll_pwait)(fd, events, most, timeout, mask);
-  return any(-1, CW_SITE, [=] { return CW_REAL(epoll_pwait)(fd, events, most, timeout, mask); });
+  return any(only_one(fd, timeout >= 0 || mask != nullptr), CW_SITE, [=] { return CW_REAL(epoll_pwait)(fd, events, most, timeout, mask); });
 }
 
 CW_INTERPOSE int epoll_pwait2(int fd, epoll_event* events, int most, const timespec* timeout, const sigset_t* mask) {
   if (!tracked()) return CW_REAL(epoll_pwait2)(fd, events, most, timeout, mask);
-  return any(-1, CW_SITE, [=] { return CW_REAL(epoll_pwait2)(fd, events, most, timeout, mask); });
+  return any(only_one(fd, timeout != nullptr || mask != nullptr), CW_SITE, [=] { return CW_REAL(epoll_pwait2)(fd, events, most, timeout, mask); });
 }

@@ -39,13 +39,22 @@ TEST(Waits, TheStandardLibraryOptimized) { expect_same_and_silent("standard_opti
 
 // One wait of each kind that closes a circle with a mutex; the program says which.
 TEST(Waits, CirclesThroughEachKindOfEvent) {
-  for (const char* kind : {"cond", "cnd", "futex", "eventfd", "pipe", "semaphore"}) {
+  for (const char* kind : {"cond", "cnd", "futex", "eventfd", "pipe", "semaphore", "epoll", "epoll_dup", "epoll_closed", "epoll_removed", "epoll_refused"}) {
     const TrackedRun crossed = TrackedRun::with_library("wait_circle", {kind, "crossed"});
     EXPECT_TRUE(crossed.exited_well()) << kind;
     EXPECT_EQ(highest_level(crossed), Level::kLikely) << kind;
     const TrackedRun safe = TrackedRun::with_library("wait_circle", {kind, "safe"});
     EXPECT_TRUE(safe.exited_well()) << kind;
     EXPECT_LT(highest_level(safe), Level::kPossible) << kind;
+  }
+}
+
+// Who waits for any of several, or not for ever, waits for nobody.
+TEST(Waits, ASetIsADependencyOnlyIfItHasOneOfOurs) {
+  for (const char* kind : {"epoll_two", "epoll_file", "epoll_timeout", "epoll_room", "between"}) {
+    const TrackedRun crossed = TrackedRun::with_library("wait_circle", {kind, "crossed"});
+    EXPECT_TRUE(crossed.exited_well()) << kind;
+    EXPECT_LT(highest_level(crossed), Level::kPossible) << kind;
   }
 }
 

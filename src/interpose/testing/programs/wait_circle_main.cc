@@ -1,8 +1,12 @@
 // wait_circle KIND crossed|safe: two wait for one event, two make it. Crossed: one waits while it holds a mutex that one of the others
-// takes before it makes the event. All of it at different times, so that it ends well.
+// takes before it makes the event. All of it at different times, so that it ends well. Kinds of epoll: an eventfd in a set, as it is
+// (epoll), for longer than its descriptor there (epoll_dup), alone again since what was beside it has been closed (epoll_closed), removed
+// (epoll_removed), is a stranger that was not added after all (epoll_refused); beside another (epoll_two), or a stranger (epoll_file), with a
+// time limit (epoll_timeout), with room to be waited for as well (epoll_room). And between: who wakes has come back from a set meanwhile.
 #include <pthread.h>
 #include <semaphore.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <threads.h>
@@ -26,9 +30,49 @@ sem_t semaphore;
 int permits = 0;
 std::atomic<int> word{0};
 int ends[2];
+int set, beside[2];
+
+void add(int fd, uint32_t events = EPOLLIN) {
+  epoll_event event{};
+  event.events = events;
+  if (epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) != 0) _exit(4);
+}
+
+// What is read from never blocks: only the set does.
+void make_set() {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  set = dup(epoll_create1(EPOLL_CLOEXEC));
+  ends[0] = ends[1] = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK);
+  if (pipe(beside) != 0) _exit(4);
+  if (kind == "epoll_two") add(beside[0]);
+  if (kind == "epoll_file") add(epoll_create1(0));
+  add(ends[0], kind == "epoll_room" ? EPOLLIN | EPOLLPRI : EPOLLIN);
+  if (kind == "epoll_dup") {
+    const int other = dup(ends[0]);
+    close(ends[0]);
+    ends[0] = ends[1] = other;
+  } else if (kind == "epoll_closed") {
+    add(beside[0]);
+    close(beside[0]);
+  } else if (kind == "epoll_removed") {
+    add(beside[0]);
+    if (epoll_ctl(set, EPOLL_CTL_DEL, beside[0], nullptr) != 0) _exit(4);
+  } else if (kind == "epoll_refused") {
+    if (epoll_ctl(set, EPOLL_CTL_ADD, -1, &event) == 0 || epoll_ctl(set, EPOLL_CTL_ADD, set, &event) == 0) _exit(4);
+  } else if (kind == "between") {
+    add(beside[0]);
+    if (write(beside[1], "x", 1) != 1) _exit(4);
+  }
+}
 
 [[gnu::noinline]] void wait() {
   uint64_t bytes = 0;
+  if (kind.starts_with("epoll")) {
+    epoll_event event;
+    while (read(ends[0], &bytes, 8) != 8) epoll_wait(set, &event, 1, kind == "epoll_timeout" ? 10'000 : -1);
+    return;
+  }
   if (kind == "cond") {
     pthread_mutex_lock(&mutex);
     while (permits == 0) pthread_cond_wait(&cond, &mutex);
@@ -88,6 +132,8 @@ void* wakes(void* number) {
     pthread_mutex_lock(&held);
     pthread_mutex_unlock(&held);
   }
+  epoll_event event;
+  if (kind == "between" && epoll_wait(set, &event, 1, -1) != 1) _exit(5);
   wake();
   return nullptr;
 }
@@ -101,7 +147,10 @@ int main(int argc, char** argv) {
   mtx_init(&mtx, mtx_plain);
   cnd_init(&cnd);
   sem_init(&semaphore, 0, 0);
-  if (kind == "eventfd") {
+  if (kind.starts_with("epoll") || kind == "between") {
+    make_set();
+    if (kind == "between") ends[0] = ends[1] = eventfd(0, EFD_SEMAPHORE);
+  } else if (kind == "eventfd") {
     ends[0] = ends[1] = eventfd(0, EFD_SEMAPHORE);
   } else if (pipe(ends) != 0) {
     return 2;

@@ -59,7 +59,7 @@ struct ArenaHeader {
   std::atomic<uint32_t> stopped;         // the tracker has stopped, StringId why
   std::atomic<uint64_t> counters[32];    // Counter
   TableHeader tables[static_cast<unsigned>(Table::kCount)];
-  alignas(64) std::atomic<uint32_t> now; // the generation of requests, wgen: advances with each; never 0
+  alignas(64) std::atomic<uint32_t> now; // the generation of requests, wgen: advances with each, and when something known ends; never 0
 };
 static_assert(sizeof(ArenaHeader) <= 4096);
 

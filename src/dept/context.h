@@ -29,7 +29,7 @@ struct alignas(64) PastWait {
   uint32_t flags;     // Witness::kTimed ...; kSchedulerSleep
   StackId stack;
   uint32_t epoch;     // own component of the vector clock then
-  uint32_t tag;       // of the KnownLock that finds it again; 0: none
+  uint32_t tag;       // by which a KnownLock finds it again; 0: none yet
   uint32_t born;      // ThreadContext::news when it came; greater further on
   Event event;
   bool again;         // it was waited for at this place before
@@ -61,7 +61,9 @@ inline constexpr unsigned kChainCache = 2048;
 // The held list once more, as far as it goes: what a release looks at, and what the child of a fork finds as it was.
 struct HeldHere {
   uint64_t place;        // the address and, where no address has bits, these
-  uint64_t chain_below;
+  uint64_t chain;        // hash of this entry and all below it
+  // The bit below is that of KnownLock. Its unlock is not of the short way: the C library may refuse it.
+  static constexpr uint64_t kSlowly = uint64_t{1} << 61;
   static constexpr uint64_t kNotInTheWay = uint64_t{1} << 62;  // of others: shared, or not held for sure
   static constexpr uint64_t kDeep = uint64_t{1} << 63;         // held more than once
   static constexpr uint64_t kFlags = uint64_t{7} << 61;
@@ -69,33 +71,23 @@ struct HeldHere {
 };
 // A lock that was taken from one place while certain others were held, and what becomes of the lists when it is taken so again.
 struct alignas(64) KnownLock {
-  static constexpr uint64_t kByTry = uint64_t{1} << 61;  // in here.place: by a trylock
-  HeldHere here;
-  struct Start {           // as Held begins
-    ObjectId object;
-    ClassId cls;
-    uint64_t site;
-  } start;
-  uint32_t salt;           // ThreadContext::known_salt
+  static constexpr uint64_t kByTry = uint64_t{1} << 61;  // in `place`: by a trylock
+  uint64_t place;          // HeldHere::place
+  uint64_t chain_below;
+  Held held;               // the entry itself
   uint32_t generation;     // Object::generation
-  struct End {             // as Held ends
-    uint64_t chain;
-    StackId stack;
-    Event event;
-    uint8_t nesting, flags, depth;
-  } end;
-  uint8_t ring[2];         // where it is remembered: one wait, or those for writers and for readers
-  uint16_t unused;
-  uint32_t tag;            // PastWait::tag of both
-
-  static constexpr uint32_t kNoTag = UINT32_MAX;
-  static unsigned place_of(uint64_t place, uint64_t chain, uint64_t site) {
-    return static_cast<unsigned>((place + chain + (site << 17)) * 0x9e3779b97f4a7c15 >> 55);
-  }
+  uint32_t stamp;          // in known_now: ThreadContext::stamp when it was put there, and held.wgen was Header::now
 };
 static_assert(sizeof(KnownLock) == 64);
-inline constexpr unsigned kKnownLocks = 512;
-static_assert(kKnownLocks == 1u << (64 - 55) && kRing <= 256);
+// What else decides whether it is still so; and where its wait is remembered.
+struct KnownWait {
+  static constexpr uint32_t kNoTag = UINT32_MAX;
+  uint32_t salt;           // ThreadContext::known_salt
+  uint32_t tags[2];        // PastWait::tag: one wait, or those for writers and for readers
+  uint8_t ring[2];
+};
+inline constexpr unsigned kKnownBits = 9, kKnownNowBits = 7;
+static_assert(kRing <= 256);
 // What a wake of an object, made while holding the same, has looked at already.
 struct SeenByWake {
   ObjectId object;
@@ -124,15 +116,17 @@ inline constexpr unsigned kIrqDepth = 8;
 
 struct ThreadContext {
   ThreadState* state;
-  uint64_t chain;            // hash of everything held: that of the newest entry
   uintptr_t stack_low;       // lowest address of stack_objects; the highest there is if there are none
-  uint32_t top;              // entries that are held: ThreadState::held follows it
-  uint32_t known_salt;       // of `salt`; 0: no lock is taken the short way
   uint32_t generation;       // Graph::generation() that `salt` knows of
+  uint32_t stamp;            // another one: something that a KnownLock relies on has changed
+  uint32_t pending;          // wakes that this thread has not confirmed (dept/waiters.h)
+  uint32_t* top;             // entries that are held: Tls::top; ThreadState::held() follows it
+  uint32_t known_salt;       // of `salt`; 0: no lock is taken the short way
   uint32_t context_id;       // of the flow that runs: changes at each begin
   uint32_t epoch;            // own component of the vector clock
-  uint32_t pending;          // wakes that this thread has not confirmed (dept/waiters.h)
   uint32_t ring_tags;        // given so far
+  uint32_t not_locks;        // changes of ThreadState::waiting_sequence that were no lock taken, less the other way round
+  uint32_t locks_told;       // to Counter::kLocks
   uint64_t salt;             // what else decides which edges a wait makes: interruptions, what the graph wants to know
   ThreadId thread;
   uint32_t ring_next;
@@ -169,8 +163,10 @@ struct ThreadContext {
   KnownSleep known_sleeps[kKnownSleeps];
   uint32_t waits, events, events_unasked;  // Tracker::count_often()
   uint32_t known_wakes;      // of known_wakes.h, since they were last counted
-  HeldHere here[kHeldHere];
-  KnownLock known[kKnownLocks];
+  HeldHere below[kHeldHere + 1];  // [i]: what lies below entry i, the newest of it; below the first is nothing
+  KnownLock known_now[1u << kKnownNowBits];  // of each lock and site the newest: found without looking at what is held
+  KnownLock known[1u << kKnownBits];
+  KnownWait known_waits[1u << kKnownBits];  // of each in `known`
   uint64_t chains[kChainCache];
   CachedObject objects[kObjectCache];
 
@@ -180,7 +176,17 @@ struct ThreadContext {
   static ThreadContext* current_inside();
 
   Held* held_list() const { return state->held_list; }
-  uint32_t held() const { return top; }
+  uint32_t held() const { return *top; }
+  // Where `entry` < kHeldHere.
+  HeldHere& here(uint32_t entry) { return below[entry + 1]; }
+  static uint32_t known_hash(uint64_t place, uint64_t site) { return static_cast<uint32_t>(place + site) * 0x9e3779b1; }
+  KnownLock& known_now_of(uint64_t place, uint64_t site) { return known_now[known_hash(place, site) >> (32 - kKnownNowBits)]; }
+  unsigned known_index(uint64_t place, uint64_t site, uint64_t chain) const {
+    return (known_hash(place, site) ^ static_cast<uint32_t>(chain)) >> (32 - kKnownBits);
+  }
+  // Hash of the first `count` entries; of everything held.
+  uint64_t chain_of(uint32_t count) const { return count <= kHeldHere ? below[count].chain : held_list()[count - 1].chain; }
+  uint64_t chain() const { return chain_of(held()); }
   // The first entry of the flow that runs: below it are those of flows that it interrupts.
   uint32_t first_held() const { return irq_depth == 0 ? 0 : irq_held[irq_depth - 1]; }
 };
@@ -190,6 +196,8 @@ namespace detail {
 struct Tls {
   ThreadContext* context;
   ThreadContext* open;  // the same where the short way of a lock may be gone: outside, and allowed
+  ThreadState* state;   // and its state
+  uint32_t top;         // entries that it holds
   uint32_t inside;      // depth of calls into the tracker: not 0 while one is under way
   bool may_be_open;
 };

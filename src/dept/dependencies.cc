@@ -19,8 +19,10 @@ void Tracker::refresh_salt(ThreadContext* self) {
   std::atomic_thread_fence(std::memory_order_acquire);
   uint64_t salt = mix(self->generation, self->enabled);
   for (unsigned i = 0; i < self->irq_depth; ++i) salt = mix(salt, self->irq[i] + 1u);
+  const uint32_t known_salt = !is_on() || settings_.full_stacks || self->task_off != 0 ? 0 : static_cast<uint32_t>(salt >> 32) | 1;
+  if (self->salt != salt || self->known_salt != known_salt) ++self->stamp;
   self->salt = salt;
-  self->known_salt = !is_on() || settings_.full_stacks || self->task_off != 0 ? 0 : static_cast<uint32_t>(salt >> 32) | 1;
+  self->known_salt = known_salt;
 }
 
 Witness Tracker::witness_of(const ThreadContext* self, ObjectId from, Event from_event, ObjectId to, Event to_event, uint32_t flags) {
@@ -156,6 +158,7 @@ bool Tracker::push(ThreadContext* self, ObjectId object, Event event, ClassId cl
   ThreadState& state = *self->state;
   // Who was interrupted before this one has written its own entry there (dept/known_locks.h).
   state.waiting_sequence.store(state.waiting_sequence.load(std::memory_order_relaxed) + 2, std::memory_order_relaxed);
+  ++self->not_locks;
   Held& held = self->held_list()[count];
   held.object = object;
   held.cls = cls;
@@ -168,12 +171,11 @@ bool Tracker::push(ThreadContext* self, ObjectId object, Event event, ClassId cl
   held.flags = held_flags;
   held.depth = 1;
   if (settings_.full_stacks) held.stack = LazyStack(site, __builtin_return_address(0)).id(arena_);
-  if (count < kHeldHere) self->here[count] = here_of(held, target.address, self->chain);
   held.chain =
-      chain_after(self->chain, seed_of(object, target.generation.load(std::memory_order_relaxed)), event, nesting, held_flags);
-  self->top = count + 1;
-  self->chain = held.chain;
-  state.held.store(count + 1, std::memory_order_release);
+      chain_after(self->chain(), seed_of(object, target.generation.load(std::memory_order_relaxed)), event, nesting, held_flags);
+  if (count < kHeldHere) self->here(count) = here_of(held, target.address);
+  *self->top = count + 1;
+  state.set_held(count + 1);
   if (self->enabled != 0) irq_contexts(self, held, self->enabled);
   return true;
 }
@@ -195,20 +197,22 @@ void Tracker::enter(ThreadContext* self, ObjectId object, Event event, Site site
 void Tracker::drop(ThreadContext* self, uint32_t index) {
   Held* list = self->held_list();
   const uint32_t count = self->held();
-  // That it found, which is not always that of the entry below: a handler may have come between the two (dept/known_locks.h).
-  uint64_t chain = index < kHeldHere ? self->here[index].chain_below : list[index - 1].chain;
+  uint64_t chain = self->chain_of(index);
   for (uint32_t i = index; i + 1 < count; ++i) {
     Held& held = list[i] = list[i + 1];
-    if (i < kHeldHere) self->here[i] = here_of(held, arena_.at<Object>(held.object).address, chain);
-    const uint32_t generation = arena_.at<Object>(held.object).generation.load(std::memory_order_relaxed);
+    const Object& object = arena_.at<Object>(held.object);
+    const uint32_t generation = object.generation.load(std::memory_order_relaxed);
     chain = held.chain = chain_after(chain, seed_of(held.object, generation), held.event, held.nesting, held.flags);
+    if (i >= kHeldHere) continue;
+    const uint64_t slowly = i + 1 < kHeldHere ? self->here(i + 1).place & HeldHere::kSlowly : 0;
+    self->here(i) = here_of(held, object.address);
+    self->here(i).place |= slowly;
   }
   for (unsigned i = 0; i < self->irq_depth; ++i) {
     if (self->irq_held[i] > index) --self->irq_held[i];
   }
-  self->chain = chain;
-  self->top = count - 1;
-  self->state->held.store(count - 1, std::memory_order_release);
+  *self->top = count - 1;
+  self->state->set_held(count - 1);
 }
 
 Held* Tracker::find_held(const ThreadContext* self, ObjectId object, EventMask events) const {
@@ -300,6 +304,7 @@ void Tracker::new_context(ThreadContext* self) {
   // Never that of an interruption or of the past.
   if (self->irq_depth == 0) self->context_id = ++self->process_context * 2 + 1;
   else self->context_id += 1u << 16;
+  ++self->stamp;
   self->context_start = self->ring_next;
 }
 
@@ -315,6 +320,7 @@ void Tracker::irq_enter(ThreadContext* self, uint8_t kind) {
   self->enabled &= ~(IrqMask{1} << kind);  // a handler is not interrupted by its own kind
   self->irq_depth = static_cast<uint8_t>(depth + 1);
   self->context_id = (++self->process_context) * 2;  // even: an interruption's
+  ++self->stamp;
   self->context_start = self->ring_next;
   refresh_salt(self);
 }
@@ -324,6 +330,7 @@ void Tracker::irq_exit(ThreadContext* self) {
   Inside inside;
   const uint8_t depth = --self->irq_depth;
   self->context_id = self->irq_context[depth];
+  ++self->stamp;
   self->context_start = self->irq_start[depth];
   self->enabled = self->irq_enabled[depth];
   refresh_salt(self);

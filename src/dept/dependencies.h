@@ -28,12 +28,12 @@ inline uint64_t chain_after(uint64_t below, uint64_t seed, Event event, uint8_t 
 // Returns where the ring has it.
 inline uint32_t remember_wait(ThreadContext* self, ClassId cls, ObjectId object, Event event, Site site, uint32_t now, uint32_t flags,
                           StackId stack) {
-  const uint64_t what = blend(self->chain + self->context_id, uint64_t{index_of(cls)} << 32 | index_of(object)) + flags;
+  const uint64_t what = blend(self->chain() + self->context_id, uint64_t{index_of(cls)} << 32 | index_of(object)) + flags;
   uint32_t& known = self->ring_index[(what + static_cast<unsigned>(event)) % kRingIndex];
   uint32_t position = known;
   const PastWait& there = self->ring[position % kRing];
   const bool is_known = position < self->ring_next && self->ring_next - position <= kRing && there.cls == cls && there.object == object &&
-                        there.event == event && there.context == self->context_id && there.chain == self->chain && there.flags == flags;
+                        there.event == event && there.context == self->context_id && there.chain == self->chain() && there.flags == flags;
   if (!is_known) {
     position = self->ring_next;
     if (position != self->context_start) {
@@ -43,15 +43,18 @@ inline uint32_t remember_wait(ThreadContext* self, ClassId cls, ObjectId object,
     known = position;
   }
   PastWait& wait = self->ring[position % kRing];
-  if (!is_known) wait.born = ++self->news;
+  if (!is_known) {
+    wait.born = ++self->news;
+    wait.tag = 0;
+    ++self->stamp;
+  }
   wait.again = position != self->ring_next && wait.object == object && wait.site == site.where && wait.line == site.line;
-  wait.tag = 0;
   wait.cls = cls;
   wait.object = object;
   wait.wgen = now;
   wait.context = self->context_id;
   wait.site = site.where;
-  wait.chain = self->chain;
+  wait.chain = self->chain();
   wait.line = site.line;
   wait.flags = flags;
   wait.stack = stack;
@@ -68,19 +71,21 @@ inline void begin_waiting(ThreadContext* self, ObjectId object, ClassId cls, Eve
   state.waiting_class.store(index_of(cls), std::memory_order_relaxed);
   state.waiting_site.store(site.where, std::memory_order_relaxed);
   state.waiting_flags.store((timed ? uint32_t{Witness::kTimed} : 0) | uint32_t{events} << 16, std::memory_order_relaxed);
-  state.waiting_object.store(index_of(object), std::memory_order_relaxed);
+  state.set_waiting(object);
   state.waiting_sequence.store(sequence + 2, std::memory_order_release);
+  ++self->not_locks;
 }
 inline void end_waiting(ThreadContext* self) {
   ThreadState& state = *self->state;
   state.waiting_class.store(0, std::memory_order_relaxed);
-  state.waiting_flags.store(0, std::memory_order_relaxed);  // the short way of a lock leaves them as they are
-  state.waiting_object.store(0, std::memory_order_release);
+  state.waiting_flags.store(0, std::memory_order_relaxed);
+  state.waiting_site.store(0, std::memory_order_relaxed);  // the short way of a lock leaves these as they are
+  state.set_waiting(ObjectId::kNone);
 }
 
-inline HeldHere here_of(const Held& held, uint64_t address, uint64_t chain_below) {
+inline HeldHere here_of(const Held& held, uint64_t address) {
   const bool is_shared = (held.flags & (Held::kShared | Held::kIgnored | Held::kTentative)) != 0;
-  return {address | (is_shared ? HeldHere::kNotInTheWay : 0) | (held.depth > 1 ? HeldHere::kDeep : 0), chain_below};
+  return {address | (is_shared ? HeldHere::kNotInTheWay : 0) | (held.depth > 1 ? HeldHere::kDeep : 0), held.chain};
 }
 
 inline bool is_lock(Kind kind) { return kind == Kind::kMutex || kind == Kind::kSpinLock || kind == Kind::kRwLock; }

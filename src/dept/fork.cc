@@ -90,8 +90,8 @@ int Tracker::child_after_fork(int fd) {
   // they were then; the parent's arena has gone on since.
   for (ThreadContext* other = tracker.threads_; other != nullptr; other = other->next_thread) {
     if (other == self) continue;
-    for (uint32_t i = 0; i < other->top && i < kHeldHere; ++i) {
-      const ObjectId id = is_shared(other->here[i]) ? ObjectId::kNone : tracker.objects_.find(arena, other->here[i].address());
+    for (uint32_t i = 0; i < other->held() && i < kHeldHere; ++i) {
+      const ObjectId id = is_shared(other->here(i)) ? ObjectId::kNone : tracker.objects_.find(arena, other->here(i).address());
       if (id != ObjectId::kNone) arena.at<Object>(id).flags.fetch_or(Object::kOrphan, std::memory_order_relaxed);
     }
   }
@@ -104,6 +104,7 @@ int Tracker::child_after_fork(int fd) {
   if (state == nullptr) return -ENOMEM;
   std::memset(static_cast<void*>(self->objects), 0, sizeof self->objects);  // they point into the parent's arena
   std::memset(static_cast<void*>(self->known), 0, sizeof self->known);
+  std::memset(static_cast<void*>(self->known_now), 0, sizeof self->known_now);
   // A child that a signal's handler has made goes its own way from there.
   self->irq_depth = 0;
   tracker.new_context(self);
@@ -111,24 +112,25 @@ int Tracker::child_after_fork(int fd) {
   std::memset(static_cast<void*>(self->seen_by_wake), 0, sizeof self->seen_by_wake);
   // What this thread held: the list in the parent's arena may have changed since, of its addresses there is a copy here.
   uint32_t held = 0;
-  for (uint32_t i = 0; i < self->top && i < kHeldHere; ++i) {
-    const ObjectId object = tracker.objects_.find(arena, self->here[i].address());
+  for (uint32_t i = 0; i < self->held() && i < kHeldHere; ++i) {
+    const ObjectId object = tracker.objects_.find(arena, self->here(i).address());
     if (object == ObjectId::kNone) continue;
     Held entry = before.held_list[i];
     if (entry.object != object) {
       entry = {};
       entry.object = object;
-      entry.event = is_shared(self->here[i]) && (arena.at<Object>(object).flags.load() & Object::kReaderLock) != 0 ? Event::kRead : Event::kWrite;
-      entry.flags = is_shared(self->here[i]) ? Held::kShared : 0;
+      entry.event = is_shared(self->here(i)) && (arena.at<Object>(object).flags.load() & Object::kReaderLock) != 0 ? Event::kRead : Event::kWrite;
+      entry.flags = is_shared(self->here(i)) ? Held::kShared : 0;
       entry.depth = 1;
       entry.cls = tracker.class_of(object, entry.event);
-      entry.chain = i + 1 < self->top && i + 1 < kHeldHere ? self->here[i + 1].chain_below : self->chain;
+      entry.chain = self->here(i).chain;
     }
-    self->here[held] = self->here[i];
+    self->here(held) = self->here(i);
+    self->here(held).place |= HeldHere::kSlowly;  // the C library knows of another owner
     state->held_list[held++] = entry;
   }
-  self->top = held;
-  state->held.store(held, std::memory_order_release);
+  *self->top = held;
+  state->set_held(held);
   return 0;
 }
 

@@ -300,7 +300,7 @@ void Graph::mark_circle(const Hop* hops, unsigned count) {
   for (unsigned i = 0; i < count; ++i) {
     is_new |= (arena_.at<Edge>(hops[i].edge).flags.fetch_or(Edge::kInCycle, std::memory_order_relaxed) & Edge::kInCycle) == 0;
   }
-  if (is_new) generation_.fetch_add(1, std::memory_order_relaxed);
+  if (is_new) forget_known();
 }
 
 void Graph::void_tentative(ObjectId object) {
@@ -317,7 +317,7 @@ void Graph::void_tentative(ObjectId object) {
       }
       if ((edge.flags.fetch_or(Edge::kVoid, std::memory_order_relaxed) & Edge::kVoid) == 0) {
         arena_.count(Counter::kTentativeVoided);
-        generation_.fetch_add(1, std::memory_order_relaxed);
+        forget_known();
       }
     };
     const Class& c = arena_.at<Class>(cls);
@@ -358,7 +358,7 @@ bool Graph::compare_allows(ObjectId held, ObjectId wanted) const {
 
 void Graph::reset() {
   lock_.reset();
-  generation_.fetch_add(1, std::memory_order_relaxed);
+  forget_known();
   mark_ = 0;
   irq_depth_ = 0;
   irq_waits_.store(0, std::memory_order_relaxed);

@@ -58,7 +58,10 @@ class Graph {
   // Changes when witnesses that were refused so far may be wanted: belongs into the key of every cache that stands before wants().
   uint32_t generation() const { return generation_.load(std::memory_order_relaxed); }
   // What everybody knows of locks has to be looked at again.
-  void forget_known() { generation_.fetch_add(1, std::memory_order_release); }
+  void forget_known() {
+    generation_.fetch_add(1, std::memory_order_release);
+    arena_.header().now.fetch_add(1, std::memory_order_release);  // where locks are known, this alone is looked at
+  }
   // "from cannot happen before to has." Witness::next, hash and time_ns are the graph's to fill where 0. Two objects of one class:
   // from == to, decided by Class::kStrictNesting or by the order of the objects; the same object is no matter of a graph (report()
   // a relock), unless nesting is strict or an interruption does it. Returns the report that this made or raised.

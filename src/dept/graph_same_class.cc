@@ -26,7 +26,7 @@ ReportId Graph::depend_same(ClassId cls, const Witness& witness) {
   const uint32_t before = arena_.at<Edge>(edge).flags.fetch_or(against, std::memory_order_relaxed);
   pairs_.add(WitnessLists::key_of(edge, witness.from_object), stored);
   const bool is_broken = all_orders_broken(before | against);
-  if (is_broken && !all_orders_broken(before)) generation_.fetch_add(1, std::memory_order_relaxed);
+  if (is_broken && !all_orders_broken(before)) forget_known();
   const bool has_circles = is_in_circle(cls);
   if (!is_broken && !has_circles) return ReportId::kNone;
 

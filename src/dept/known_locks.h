@@ -2,7 +2,8 @@
 // into each wrapper, calls nothing and writes to the thread's own memory alone.
 //
 //   locks::Announced announced;
-//   if (!locks::announce_known<false>(announced, mutex, Mode::kWrite, site)) return the_long_way();   // dept/locks.h
+//   if (!locks::announce_known<false>(announced, mutex, Mode::kWrite, site) &&
+//       !locks::announce_renewed<false>(announced, mutex, Mode::kWrite, site)) return the_long_way();   // dept/locks.h
 //   const int result = real(mutex);
 //   if (result != 0 || !locks::hold_known(announced)) locks::acquired(..) or locks::not_acquired(..);
 //   ...
@@ -15,15 +16,12 @@
 // whether the number is still the newest: if it is, nobody has written over the entry, and from now on nobody will.
 #pragma once
 
-#include <cstring>
-
 #include "dept/dependencies.h"
 #include "dept/locks.h"
 
 namespace causeway::dept::locks {
 
 struct Announced {
-  ThreadContext* self;
   uint32_t count;     // entries that are held
   uint32_t sequence;
 };
@@ -53,40 +51,34 @@ inline void close_known() {
 
 [[gnu::always_inline]] inline void order_for_handlers() { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
-// Whether everything that decides what the lock means is as it was when `known` was learnt.
-[[gnu::always_inline]] inline bool is_still_so(Tracker& tracker, const ThreadContext* self, const KnownLock& known, uint64_t place,
-                                               uint64_t site) {
-  return known.here.place == place && known.start.site == site && known.here.chain_below == self->chain &&
-         known.salt == self->known_salt && self->generation == tracker.graph().generation() &&
-         tracker.arena().words<Object>(Table::kObject)[index_of(known.start.object)].generation.load(std::memory_order_relaxed) ==
-             known.generation &&
-         stack_pointer() <= self->stack_low && self->state->given_up.load(std::memory_order_relaxed) == 0;
+// The entry for what is known, above those that are held; nullptr: it is not known. What is shared is looked at through Header::now alone,
+// which advances whenever something known ends. Every instruction counts here: the atomic ones of lock and unlock hide the first forty.
+template <uint64_t kBy>
+[[gnu::always_inline]] inline const KnownLock* write_known(ThreadContext* self, uint32_t count, uint64_t place, Site site) {
+  const KnownLock& known = self->known_now_of(place | kBy, site.where);
+  if (known.place != (place | kBy) || known.held.site != site.where || count >= kHeldHere || known.chain_below != self->below[count].chain)
+      [[unlikely]]
+    return nullptr;
+  if (known.stamp != self->stamp || known.held.wgen != Tracker::get().now() || stack_pointer() > self->stack_low) [[unlikely]] return nullptr;
+  detail::tls.state->held_list[count] = known.held;
+  HeldHere& here = self->here(count);
+  here.place = place;
+  order_for_handlers();  // two plain stores are sooner done than one that is put together
+  here.chain = known.held.chain;
+  return &known;
 }
 
-// Once for each context, and whenever something else has taken its place in the ring.
-void remember_again(ThreadContext* self, KnownLock& known);
-
-[[gnu::always_inline]] inline void remember_in_ring(ThreadContext* self, KnownLock& known, bool has_readers, uint32_t now) {
-  PastWait& first = self->ring[known.ring[0]];
-  PastWait& second = self->ring[has_readers ? known.ring[1] : known.ring[0]];
-  if (first.tag != known.tag || first.context != self->context_id ||
-      (has_readers && (second.tag != known.tag || second.context != self->context_id))) [[unlikely]]
-    return remember_again(self, known);
-  if (first.wgen != now || first.epoch != self->epoch) [[unlikely]] {
-    first.wgen = second.wgen = now;
-    first.epoch = second.epoch = self->epoch;
-  }
+// The number of what is about to be written, taken before anything is looked at.
+[[gnu::always_inline]] inline uint32_t next_sequence(ThreadState& state) {
+  const uint32_t sequence = state.waiting_sequence.load(std::memory_order_relaxed) + 2;
+  state.waiting_sequence.store(sequence, std::memory_order_relaxed);
+  order_for_handlers();
+  return sequence;
 }
 
-[[gnu::always_inline]] inline void write_held(ThreadContext* self, const KnownLock& known, uint32_t count, uint32_t now) {
-  auto* held = reinterpret_cast<char*>(&self->state->held_list[count]);
-  const uint64_t line_and_wgen = uint64_t{now} << 32;
-  static_assert(offsetof(Held, line) == sizeof(known.start) && offsetof(Held, wgen) == offsetof(Held, line) + 4 &&
-                offsetof(Held, chain) == offsetof(Held, line) + 8 && std::endian::native == std::endian::little);
-  static_assert(offsetof(Held, chain) + sizeof(known.end) == sizeof(Held));
-  std::memcpy(held, &known.start, sizeof known.start);
-  std::memcpy(held + offsetof(Held, line), &line_and_wgen, sizeof line_and_wgen);
-  std::memcpy(held + offsetof(Held, chain), &known.end, sizeof known.end);
+template <bool kHasReaders>
+inline uint64_t held_place(const void* pointer, Mode mode) {
+  return reinterpret_cast<uintptr_t>(pointer) | (kHasReaders && mode == Mode::kRead ? HeldHere::kNotInTheWay : 0);
 }
 
 // Before the real call. False: it is not known, and nothing has been done.
@@ -94,66 +86,62 @@ template <bool kHasReaders>
 [[gnu::always_inline]] inline bool announce_known(Announced& announced, const void* pointer, Mode mode, Site site) {
   ThreadContext* self = detail::tls.open;
   if (self == nullptr) [[unlikely]] return false;
-  ThreadState& state = *self->state;
-  const uint32_t sequence = state.waiting_sequence.load(std::memory_order_relaxed) + 2;
-  state.waiting_sequence.store(sequence, std::memory_order_relaxed);
-  order_for_handlers();
-  const uint32_t count = self->top;
-  const bool is_read = kHasReaders && mode == Mode::kRead;
-  const uint64_t place = reinterpret_cast<uintptr_t>(pointer) | (is_read ? HeldHere::kNotInTheWay : 0);
-  KnownLock& known = self->known[KnownLock::place_of(place, self->chain, site.where)];
-  Tracker& tracker = Tracker::get();
-  if (!is_still_so(tracker, self, known, place, site.where) || count >= kHeldHere) [[unlikely]] return false;
-  const uint32_t now = tracker.now();
-  remember_in_ring(self, known, kHasReaders, now);
-  state.waiting_site.store(site.where, std::memory_order_relaxed);
-  state.waiting_object.store(index_of(known.start.object), std::memory_order_relaxed);
-  write_held(self, known, count, now);
-  self->here[count] = known.here;
-  announced = {self, count, sequence};
+  ThreadState& state = *detail::tls.state;
+  const uint32_t sequence = next_sequence(state);
+  const uint32_t count = detail::tls.top;
+  const KnownLock* known = write_known<0>(self, count, held_place<kHasReaders>(pointer, mode), site);
+  if (known == nullptr) [[unlikely]] {
+    ++self->not_locks;
+    return false;
+  }
+  state.held_and_waiting.store(uint64_t{index_of(known->held.object)} << 32 | count, std::memory_order_relaxed);
+  announced = {count, sequence};
   return true;
 }
 
 // After it. False: a handler has come between, and it is not held yet: acquired() is still to be called.
 [[gnu::always_inline]] inline bool hold_known(const Announced& announced) {
-  ThreadContext* self = announced.self;
-  ThreadState& state = *self->state;
-  if (self->top != announced.count) [[unlikely]] return false;
-  self->top = announced.count + 1;
-  order_for_handlers();
-  if (state.waiting_sequence.load(std::memory_order_relaxed) != announced.sequence) [[unlikely]] {
-    self->top = announced.count;
+  ThreadState& state = *detail::tls.state;
+  if (detail::tls.top != announced.count) [[unlikely]] {
+    ++detail::tls.context->not_locks;
     return false;
   }
-  self->chain = state.held_list[announced.count].chain;
-  state.held.store(announced.count + 1, std::memory_order_release);
-  state.waiting_object.store(0, std::memory_order_relaxed);
-  state.locks.store(state.locks.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  detail::tls.top = announced.count + 1;
+  order_for_handlers();
+  if (state.waiting_sequence.load(std::memory_order_relaxed) != announced.sequence) [[unlikely]] {
+    detail::tls.top = announced.count;
+    ++detail::tls.context->not_locks;
+    return false;
+  }
+  state.held_and_waiting.store(announced.count + 1, std::memory_order_release);
   return true;
 }
 
-// A trylock that has succeeded: nothing was waited for. False: it is not known, and nothing has been done.
+// A trylock that has succeeded: nothing was waited for. False: it is not known, or a handler has come between, and it is not held yet.
 template <bool kHasReaders>
 [[gnu::always_inline]] inline bool hold_known_try(const void* pointer, Mode mode, Site site) {
   ThreadContext* self = detail::tls.open;
   if (self == nullptr) [[unlikely]] return false;
-  const Inside inside;
-  ThreadState& state = *self->state;
-  const uint32_t count = self->top;
-  const bool is_read = kHasReaders && mode == Mode::kRead;
-  const uint64_t place = reinterpret_cast<uintptr_t>(pointer) | (is_read ? HeldHere::kNotInTheWay : 0);
-  KnownLock& known = self->known[KnownLock::place_of(place | KnownLock::kByTry, self->chain, site.where)];
-  Tracker& tracker = Tracker::get();
-  if (!is_still_so(tracker, self, known, place | KnownLock::kByTry, site.where) || count >= kHeldHere) [[unlikely]] return false;
+  const uint32_t sequence = next_sequence(*detail::tls.state);
+  const uint32_t count = detail::tls.top;
+  if (write_known<KnownLock::kByTry>(self, count, held_place<kHasReaders>(pointer, mode), site) == nullptr) [[unlikely]] {
+    ++self->not_locks;
+    return false;
+  }
   self->failed_tries = 0;
-  state.waiting_sequence.store(state.waiting_sequence.load(std::memory_order_relaxed) + 2, std::memory_order_relaxed);
-  write_held(self, known, count, tracker.now());
-  self->here[count] = {place, self->chain};
-  self->top = count + 1;
-  self->chain = known.end.chain;
-  state.held.store(count + 1, std::memory_order_release);
-  state.locks.store(state.locks.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  return true;
+  return hold_known({count, sequence});
+}
+
+// The same where something that has nothing to do with this lock has changed since: it is looked at once more, and its wait is remembered.
+bool renew_known(uint64_t place, Site site);
+template <bool kHasReaders>
+inline bool announce_renewed(Announced& announced, const void* pointer, Mode mode, Site site) {
+  return renew_known(held_place<kHasReaders>(pointer, mode), site) && announce_known<kHasReaders>(announced, pointer, mode, site);
+}
+template <bool kHasReaders>
+inline bool hold_renewed_try(const void* pointer, Mode mode, Site site) {
+  return renew_known(held_place<kHasReaders>(pointer, mode) | KnownLock::kByTry, site) &&
+         hold_known_try<kHasReaders>(pointer, mode, site);
 }
 
 // Before the real unlock, of what was taken last. False: it is another, or something else is to be done first.
@@ -161,19 +149,14 @@ template <bool kHasReaders>
 [[gnu::always_inline]] inline bool release_known(const void* pointer) {
   ThreadContext* self = detail::tls.open;
   if (self == nullptr) [[unlikely]] return false;
-  ThreadState& state = *self->state;
-  const uint32_t newest = self->top - 1;
-  if (newest >= kHeldHere) [[unlikely]] return false;
-  const HeldHere& here = self->here[newest];
-  const uint64_t place = kHasReaders ? here.place & ~HeldHere::kNotInTheWay : here.place;
-  if (place != reinterpret_cast<uintptr_t>(pointer) || self->pending != 0 || state.given_up.load(std::memory_order_relaxed) != 0)
-      [[unlikely]]
-    return false;
-  self->chain = here.chain_below;
+  const uint32_t count = detail::tls.top;
+  if (count > kHeldHere) [[unlikely]] return false;
+  const uint64_t newest = self->below[count].place;  // below the first it is nobody's
+  const uint64_t place = kHasReaders ? newest & ~HeldHere::kNotInTheWay : newest;
+  if (place != reinterpret_cast<uintptr_t>(pointer) || self->pending != 0) [[unlikely]] return false;
+  detail::tls.top = count - 1;
   order_for_handlers();
-  self->top = newest;
-  order_for_handlers();
-  state.held.store(newest, std::memory_order_release);
+  detail::tls.state->held_and_waiting.store(count - 1, std::memory_order_release);
   return true;
 }
 

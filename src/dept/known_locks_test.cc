@@ -13,7 +13,8 @@ constexpr Site place_of(unsigned number) { return Site::at_pc(0x10000 + number *
 // As an interposer does it. True: the short way.
 [[gnu::noinline]] bool take(const int& lock, Site site) {
   locks::Announced announced;
-  if (locks::announce_known<false>(announced, &lock, locks::Mode::kWrite, site)) {
+  if (locks::announce_known<false>(announced, &lock, locks::Mode::kWrite, site) ||
+      locks::announce_renewed<false>(announced, &lock, locks::Mode::kWrite, site)) {
     if (!locks::hold_known(announced)) locks::acquired(Tracker::get().find_object(&lock), locks::Mode::kWrite, site, {});
     return true;
   }
@@ -45,17 +46,18 @@ class KnownLocks : public TrackerTest {
 
 TEST_F(KnownLocks, AreWrittenAsOthersAre) {
   ASSERT_TRUE(take(a_, place_of(0)));
-  const Held short_way = self()->held_list()[0];
-  const HeldHere here = self()->here[0];
-  const uint64_t chain = self()->chain;
+  Held short_way = self()->held_list()[0];
+  const HeldHere here = self()->here(0);
+  const uint64_t chain = self()->chain();
   EXPECT_TRUE(leave(a_));
   EXPECT_EQ(self()->held(), 0u);
-  EXPECT_EQ(self()->chain, 0u);
+  EXPECT_EQ(self()->chain(), 0u);
   tracker().graph().forget_known();
   ASSERT_FALSE(take(a_, place_of(0)));
+  EXPECT_EQ(self()->held_list()[0].wgen, ++short_way.wgen) << "it is another time";
   EXPECT_EQ(memcmp(&short_way, &self()->held_list()[0], sizeof short_way), 0);
-  EXPECT_EQ(self()->chain, chain);
-  EXPECT_EQ(self()->here[0].place, here.place);
+  EXPECT_EQ(self()->chain(), chain);
+  EXPECT_EQ(self()->here(0).place, here.place);
   EXPECT_TRUE(leave(a_));
 }
 
@@ -66,6 +68,53 @@ TEST_F(KnownLocks, AreKnownByPlaceAndByWhatIsHeld) {
   EXPECT_FALSE(twice(a_, place_of(0)));
   leave(b_);
   EXPECT_TRUE(twice(a_, place_of(0)));
+}
+
+TEST_F(KnownLocks, AreKnownAtTwoPlacesInTurns) {
+  while (!twice(a_, place_of(1))) {}
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(twice(a_, place_of(0)));
+    EXPECT_TRUE(twice(a_, place_of(1)));
+  }
+}
+
+// What was asked for since, or begun, is not to be told of a wait before.
+TEST_F(KnownLocks, AreRememberedAnew) {
+  const auto newest = [] {
+    const PastWait* found = nullptr;
+    for (uint32_t i = 0; i < self()->ring_next; ++i) {
+      if (self()->ring[i].object == tracker().find_object(&a_)) found = &self()->ring[i];
+    }
+    return *found;
+  };
+  std::atomic<uint32_t> wgen{0};
+  const uint32_t asked = tracker().request(self(), wgen);
+  EXPECT_LE(newest().wgen, asked);
+  EXPECT_TRUE(twice(a_, place_of(0)));
+  EXPECT_GT(newest().wgen, asked);
+  tracker().new_context(self());
+  EXPECT_TRUE(twice(a_, place_of(0)));
+  EXPECT_EQ(newest().context, self()->context_id);
+  tracker().order().release(*self(), tracker().object_at(&b_, kTraits, place_of(2)));
+  EXPECT_TRUE(twice(a_, place_of(0)));
+  EXPECT_EQ(newest().epoch, self()->epoch);
+}
+
+TEST_F(KnownLocks, AreCounted) {
+  const auto counted = [] {
+    tracker().tell_locks(self());
+    return arena().header().counters[static_cast<unsigned>(Counter::kLocks)].load();
+  };
+  const uint64_t before = counted();
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(twice(a_, place_of(0)));
+  EXPECT_EQ(counted(), before + 5);
+  int fresh;
+  for (int i = 0; i < 5; ++i) twice(fresh, place_of(0));  // some the long way
+  EXPECT_EQ(counted(), before + 10);
+  sleeps::Sleep sleep;
+  sleeps::begin(sleep, tracker().object_at(&b_, {.kind = Kind::kCondVar}, place_of(2)), place_of(2), {});
+  sleeps::end(sleep, sleeps::Outcome::kWoken, place_of(2));
+  EXPECT_EQ(counted(), before + 10) << "no lock";
 }
 
 TEST_F(KnownLocks, AreForgotten) {
@@ -110,8 +159,8 @@ int handlers_locks[2];
 
 void on_step(int) {
   ThreadContext* self = detail::tls.context;
-  const uint32_t top = self->top, missed = self->missed;
-  const uint64_t chain = self->chain;
+  const uint32_t top = self->held(), missed = self->missed;
+  const uint64_t chain = self->chain();
   const unsigned number = ++steps.taken;
   const bool is_outside = detail::tls.inside == 0;
   if (steps.as_interruption && is_outside) Tracker::get().irq_enter(self, SIGTRAP - 1);
@@ -120,7 +169,7 @@ void on_step(int) {
   leave(handlers_locks[1]);
   leave(handlers_locks[0]);
   if (steps.as_interruption && is_outside) Tracker::get().irq_exit(self);
-  if (self->top != top || self->chain != chain || self->missed != missed) ++steps.broken;
+  if (self->held() != top || self->chain() != chain || self->missed != missed) ++steps.broken;
 }
 
 void step(bool on) {
@@ -138,7 +187,7 @@ class InterruptedLocks : public KnownLocks, public testing::WithParamInterface<b
     EXPECT_EQ(arena().at<Object>(held.object).address, reinterpret_cast<uintptr_t>(&lock));
     EXPECT_EQ(held.site, site.where);
     EXPECT_EQ(held.depth, 1);
-    EXPECT_EQ(self()->here[position].address(), reinterpret_cast<uintptr_t>(&lock));
+    EXPECT_EQ(self()->here(position).address(), reinterpret_cast<uintptr_t>(&lock));
   }
 };
 
@@ -156,18 +205,18 @@ TEST_P(InterruptedLocks, AtAnyInstruction) {
     take(b_, place_of(1));
     step(false);
     ASSERT_EQ(self()->held(), 2u);
-    ASSERT_EQ(self()->state->held.load(), 2u);
+    ASSERT_EQ(self()->state->held(), 2u);
     expect_held(0, a_, place_of(0));
     expect_held(1, b_, place_of(1));
-    ASSERT_EQ(self()->chain, self()->held_list()[1].chain);
-    ASSERT_EQ(self()->here[1].chain_below, self()->held_list()[0].chain);
+    ASSERT_EQ(self()->chain(), self()->held_list()[1].chain);
+    ASSERT_EQ(self()->here(0).chain, self()->held_list()[0].chain);
     step(true);
     leave(b_);
     leave(a_);
     step(false);
     ASSERT_EQ(self()->held(), 0u);
-    ASSERT_EQ(self()->state->held.load(), 0u);
-    ASSERT_EQ(self()->chain, 0u);
+    ASSERT_EQ(self()->state->held(), 0u);
+    ASSERT_EQ(self()->chain(), 0u);
     if (i % 20 == 19) tracker().graph().forget_known();  // the long way once more
   }
   sigaction(SIGTRAP, &before, nullptr);

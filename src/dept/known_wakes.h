@@ -12,10 +12,10 @@
 namespace causeway::dept::sleeps {
 
 inline SeenByWake& seen_place(ThreadContext* self, ObjectId object) {
-  return self->seen_by_wake[blend(self->chain, index_of(object)) % kSeenByWakes];
+  return self->seen_by_wake[blend(self->chain(), index_of(object)) % kSeenByWakes];
 }
 inline SeenByWake seen_now(const ThreadContext* self, ObjectId object, uint32_t history, uint32_t flags) {
-  return {object, history, self->context_id, self->news, self->chain, self->salt, flags, 0};
+  return {object, history, self->context_id, self->news, self->chain(), self->salt, flags, 0};
 }
 
 // nullptr: something is to be looked at. What the wake is counted as is told by the next one that is.

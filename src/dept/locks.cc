@@ -29,7 +29,7 @@ static_assert(sizeof(How) == 8);
 
 uint64_t chain_key(const ThreadContext* self, uint64_t seed, Mode mode, Site site, const How& how) {
   const uint64_t what = seed + bits_of(how) * 4 + static_cast<uint64_t>(mode);
-  return blend(self->chain ^ self->salt ^ what, site.where + (uint64_t{site.line} << 40));
+  return blend(self->chain() ^ self->salt ^ what, site.where + (uint64_t{site.line} << 40));
 }
 
 // Of an object that the cache does not name.
@@ -66,7 +66,7 @@ bool take_again(Tracker& tracker, ThreadContext* self, ObjectId object, Mode mod
   LazyStack stack(site, entry);
   tracker.drop_given_up(self);
   tracker.refresh_salt(self);
-  tracker.arena().count(Counter::kLocks, self->state->locks.exchange(0, std::memory_order_relaxed));
+  tracker.tell_locks(self);
   const uint64_t key = chain_key(self, seed_of(tracker, object), mode, site, how);
   const Object& target = tracker.arena().at<Object>(object);
   const uint32_t flags = target.flags.load(std::memory_order_relaxed);
@@ -108,31 +108,50 @@ InRing remember_known(Tracker& tracker, ThreadContext* self, const Object& targe
   return {first, second};
 }
 
+uint32_t tag_of(ThreadContext* self, PastWait& past) {
+  if (past.tag == 0) {
+    if (++self->ring_tags == KnownWait::kNoTag) self->ring_tags = 1;
+    past.tag = self->ring_tags;
+  }
+  return past.tag;
+}
+
+// Once for each context, and whenever something else has taken its place in the ring.
+void remember_anew(ThreadContext* self, const KnownLock& known, KnownWait& wait) {
+  Tracker& tracker = Tracker::get();
+  const ObjectId object = known.held.object;
+  const Mode mode = (known.held.flags & Held::kShared) != 0 ? Mode::kRead : Mode::kWrite;
+  const uint32_t kinds = (known.held.flags & Held::kTentative) != 0 ? uint32_t{Witness::kTentative} : 0;
+  const InRing ring = remember_known(tracker, self, tracker.arena().at<Object>(object), object, mode, Site::at_pc(known.held.site), kinds);
+  const uint32_t places[] = {ring.first, ring.second};
+  for (unsigned i = 0; i < 2; ++i) {
+    wait.ring[i] = static_cast<uint8_t>(places[i] % kRing);
+    wait.tags[i] = tag_of(self, self->ring[wait.ring[i]]);
+  }
+}
+
 // What was pushed just now, in the way that is to be the short one from now on.
 void learn(Tracker& tracker, ThreadContext* self, const Object& target, Site site, const How& how) {
-  const uint32_t position = self->top - 1;
+  const uint32_t position = self->held() - 1;
   if (position >= kHeldHere || site.line != 0 || self->known_salt == 0 || self->generation != tracker.graph().generation()) return;
   if (how.timed || how.nest_lock || how.nesting != 0 || (how.flags & ~uint32_t{Witness::kTentative}) != 0) return;
   const uint32_t flags = target.flags.load(std::memory_order_relaxed);
   if ((flags & (Object::kHandedOver | Object::kNoCheck | Object::kOrphan | Object::kDead)) != 0) return;
   const Held& held = self->held_list()[position];
-  HeldHere here = self->here[position];
-  if (how.is_try) here.place |= KnownLock::kByTry;
-  self->known[KnownLock::place_of(here.place, here.chain_below, site.where)] = {
-      .here = here,
-      .start = {held.object, held.cls, held.site},
-      .salt = self->known_salt,
-      .generation = target.generation.load(std::memory_order_relaxed),
-      .end = {held.chain, held.stack, held.event, held.nesting, held.flags, held.depth},
-      .ring = {},
-      .unused = 0,
-      .tag = KnownLock::kNoTag};
+  const uint64_t place = self->here(position).place | (how.is_try ? KnownLock::kByTry : 0);
+  const uint64_t chain_below = self->chain_of(position);
+  const unsigned index = self->known_index(place, site.where, chain_below);
+  self->known_waits[index] = {.salt = self->known_salt,
+                              .tags = {KnownWait::kNoTag, KnownWait::kNoTag},
+                              .ring = {}};
+  self->known[index] = {.place = place, .chain_below = chain_below, .held = held,
+                        .generation = target.generation.load(std::memory_order_relaxed), .stamp = 0};
 }
 
 void mark_depth(ThreadContext* self, const Held& held) {
   const auto position = static_cast<uint32_t>(&held - self->held_list());
   if (position >= kHeldHere) return;
-  HeldHere& here = self->here[position];
+  HeldHere& here = self->here(position);
   here.place = held.depth > 1 ? here.place | HeldHere::kDeep : here.place & ~HeldHere::kDeep;
 }
 
@@ -160,7 +179,7 @@ Owner find_owner(Tracker& tracker, ObjectId object) {
   for (uint32_t i = 1; i < states; ++i) {
     auto* state = static_cast<ThreadState*>(arena.record(Table::kThreadState, i));
     if (state->thread.load(std::memory_order_acquire) == 0) continue;
-    const uint32_t count = state->held.load(std::memory_order_acquire);
+    const uint32_t count = state->held();
     for (uint32_t j = count < kMaxHeld ? count : kMaxHeld; j-- != 0;) {
       if (state->held_list[j].object == object) return {state, state->held_list[j]};
     }
@@ -175,6 +194,7 @@ void give_up(ThreadState& state, ObjectId object) {
     if (there >> 32 != 0) return;
     wanted = there << 32 | index_of(object);
   } while (!state.given_up.compare_exchange_weak(there, wanted, std::memory_order_acq_rel));
+  Tracker::get().arena().header().now.fetch_add(1, std::memory_order_release);
 }
 
 [[gnu::noinline]] void release_of_other(Tracker& tracker, ThreadContext* self, ObjectId object, Site site, const void* entry) {
@@ -233,18 +253,38 @@ ObjectId acquiring_at(const void* address, const ObjectTraits& traits, Mode mode
   return object;
 }
 
-void remember_again(ThreadContext* self, KnownLock& known) {
+bool renew_known(uint64_t place, Site site) {
+  ThreadContext* self = ThreadContext::current();
+  if (self == nullptr || !is_open()) return false;
   Inside inside;
+  const uint64_t chain = self->chain();
+  const unsigned index = self->known_index(place, site.where, chain);
+  const KnownLock& known = self->known[index];
+  KnownWait& wait = self->known_waits[index];
+  if (known.place != place || known.held.site != site.where || known.chain_below != chain || wait.salt != self->known_salt) return false;
   Tracker& tracker = Tracker::get();
-  const ObjectId object = known.start.object;
-  const Mode mode = (known.end.flags & Held::kShared) != 0 ? Mode::kRead : Mode::kWrite;
-  const uint32_t kinds = (known.end.flags & Held::kTentative) != 0 ? uint32_t{Witness::kTentative} : 0;
-  const InRing ring = remember_known(tracker, self, tracker.arena().at<Object>(object), object, mode, Site::at_pc(known.start.site), kinds);
-  if (++self->ring_tags == KnownLock::kNoTag) self->ring_tags = 1;
-  known.tag = self->ring_tags;
-  known.ring[0] = static_cast<uint8_t>(ring.first % kRing);
-  known.ring[1] = static_cast<uint8_t>(ring.second % kRing);
-  self->ring[known.ring[0]].tag = self->ring[known.ring[1]].tag = known.tag;
+  const uint32_t now = tracker.now();
+  // Before what makes it another time is looked at.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  if (tracker.arena().at<Object>(known.held.object).generation.load(std::memory_order_relaxed) != known.generation ||
+      self->generation != tracker.graph().generation() || self->state->given_up.load(std::memory_order_relaxed) != 0)
+    return false;
+  if ((place & KnownLock::kByTry) == 0) {
+    PastWait& first = self->ring[wait.ring[0]];
+    PastWait& second = self->ring[wait.ring[1]];
+    const auto is_there = [&](const PastWait& past, uint32_t tag) { return past.tag == tag && past.context == self->context_id; };
+    if (is_there(first, wait.tags[0]) && is_there(second, wait.tags[1])) {
+      first.wgen = second.wgen = now;
+      first.epoch = second.epoch = self->epoch;
+    } else {
+      remember_anew(self, known, wait);
+    }
+  }
+  KnownLock& newest = self->known_now_of(place, site.where);
+  newest = known;
+  newest.held.wgen = now;
+  newest.stamp = self->stamp;
+  return true;
 }
 
 void acquired(ObjectId object, Mode mode, Site site, const How& how) {
@@ -258,7 +298,7 @@ void acquired(ObjectId object, Mode mode, Site site, const How& how) {
   Inside inside;
   Tracker& tracker = Tracker::get();
   end_waiting(self);
-  self->state->locks.store(self->state->locks.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  --self->not_locks;
   Object& target = tracker.arena().at<Object>(object);
   const uint32_t flags = target.flags.load(std::memory_order_relaxed);
   const Event event = event_of(mode, flags);
@@ -362,7 +402,7 @@ void try_failed(ObjectId object, Mode mode, Site site) {
   Inside inside;
   Tracker& tracker = Tracker::get();
   tracker.drop_given_up(self);
-  const uint64_t where = mix(mix(index_of(object), site.where), site.line) + self->chain;
+  const uint64_t where = mix(mix(index_of(object), site.where), site.line) + self->chain();
   const uint32_t waits = self->state->waiting_sequence.load(std::memory_order_relaxed);
   if (self->failed_try != where || self->failed_tries == 0) {
     self->failed_tries = 0;

@@ -34,7 +34,8 @@ struct Tracked {
   [[gnu::always_inline]] static void lock(std::mutex& mutex) {
     const Site site = Site::at_pc(reinterpret_cast<uintptr_t>(&start));
     locks::Announced announced;
-    if (locks::announce_known<false>(announced, &mutex, locks::Mode::kWrite, site)) {
+    if (locks::announce_known<false>(announced, &mutex, locks::Mode::kWrite, site) ||
+        locks::announce_renewed<false>(announced, &mutex, locks::Mode::kWrite, site)) {
       mutex.lock();
       if (locks::hold_known(announced)) return;
       locks::acquired(Tracker::get().find_object(&mutex), locks::Mode::kWrite, site, {});

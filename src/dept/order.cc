@@ -147,6 +147,7 @@ bool Order::tell_newer(Block& block, uint64_t own) {
 void Order::release(ThreadContext& self, ObjectId object) {
   if (object == ObjectId::kNone) return;
   const uint64_t own = entry_of(self.thread, ++self.epoch);
+  ++self.stamp;
   std::atomic<uint32_t>& clock = arena_.at<Object>(object).clock;
   EngineLockGuard hold(lock_of(object));
   uint32_t mine = clock.load(std::memory_order_relaxed);
@@ -174,6 +175,7 @@ void Order::acquire(ThreadContext& self, ObjectId object) {
   merge(&self.clock, block(theirs).entries, block(theirs).count);
   set_knower(block(theirs), self.thread);
   self.clock_changed = ++self.epoch;
+  ++self.stamp;
   self.snapshot = ClockId::kNone;
 }
 

@@ -186,18 +186,33 @@ inline constexpr unsigned kMaxHeld = 1024;
 // What a thread that lives holds and waits for, for who looks from outside.
 struct ThreadState {
   std::atomic<uint32_t> thread;           // ThreadId; 0: free
-  std::atomic<uint32_t> held;             // entries of `held_list`
   std::atomic<uint32_t> waiting_sequence; // odd: being changed
-  std::atomic<uint32_t> waiting_object;   // ObjectId; 0: it runs
+  std::atomic<uint64_t> held_and_waiting; // entries of `held_list`; above them ObjectId of what it waits for, 0: it runs
   std::atomic<uint32_t> waiting_class;
   std::atomic<uint32_t> waiting_stack;
   std::atomic<uint32_t> waiting_flags;    // Witness::kTimed; EventMask in bits 16..18
   std::atomic<uint32_t> waiting_partner;  // ObjectId: mutex given up for the wait
-  std::atomic<uint64_t> waiting_site;     // program counter, for one without a stack
+  std::atomic<uint64_t> waiting_site;     // program counter, for one without a stack; 0: that of the entry to come
   std::atomic<uint64_t> given_up;         // two ObjectIds that it holds and others have unlocked; it drops them itself
-  std::atomic<uint64_t> locks;            // taken since they were last added to Counter::kLocks
-  uint64_t unused;
+  uint64_t unused[2];
   Held held_list[kMaxHeld];
+
+  uint32_t held() const { return static_cast<uint32_t>(held_and_waiting.load(std::memory_order_acquire)); }
+  ObjectId waiting_object() const { return ObjectId(held_and_waiting.load(std::memory_order_acquire) >> 32); }
+  uint64_t site_of_wait() const {
+    const uint64_t site = waiting_site.load(std::memory_order_relaxed);
+    const uint32_t count = held();
+    return site != 0 || count >= kMaxHeld ? site : held_list[count].site;
+  }
+  // By its own thread alone.
+  void set_held(uint32_t count) {
+    const uint64_t other = held_and_waiting.load(std::memory_order_relaxed) >> 32 << 32;
+    held_and_waiting.store(other | count, std::memory_order_release);
+  }
+  void set_waiting(ObjectId object) {
+    const auto count = static_cast<uint32_t>(held_and_waiting.load(std::memory_order_relaxed));
+    held_and_waiting.store(uint64_t{index_of(object)} << 32 | count, std::memory_order_release);
+  }
 };
 static_assert(sizeof(ThreadState) == 64 + kMaxHeld * sizeof(Held));
 

@@ -49,15 +49,14 @@ void joining(Tracker& tracker, ObjectId exit, LazyStack& stack) {
   if (state == nullptr) return;
   // It changes while it is read: the same twice was so.
   const uint32_t sequence = state->waiting_sequence.load(std::memory_order_acquire);
-  const auto object = ObjectId(state->waiting_object.load(std::memory_order_acquire));
+  const ObjectId object = state->waiting_object();
   const uint32_t flags = state->waiting_flags.load(std::memory_order_relaxed);
   auto wanted = ClassId(state->waiting_class.load(std::memory_order_relaxed));
-  const Site site{state->waiting_site.load(std::memory_order_relaxed), 0};
+  const Site site{state->site_of_wait(), 0};
   Witness witness{};
   witness.thread = ThreadId(state->thread.load(std::memory_order_relaxed));
-  if (object == ObjectId::kNone || may_be_handed_over(arena.at<Object>(object)) || (flags & Witness::kTimed) != 0 || state->waiting_sequence.load(std::memory_order_acquire) != sequence ||
-      state->waiting_object.load(std::memory_order_acquire) != index_of(object))
-    return;
+  if (object == ObjectId::kNone || may_be_handed_over(arena.at<Object>(object)) || (flags & Witness::kTimed) != 0) return;
+  if (state->waiting_sequence.load(std::memory_order_acquire) != sequence || state->waiting_object() != object) return;
   if (tracker.waiters().is_woken(arena.at<Object>(object), witness.thread)) return;
   witness.to_event = (flags >> 16 & 7) == bit(Event::kRead) ? Event::kRead : Event::kWrite;
   if (wanted == ClassId::kNone) wanted = tracker.class_of(object, witness.to_event);

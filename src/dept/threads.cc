@@ -66,11 +66,13 @@ ThreadState* Tracker::adopt(ThreadContext* self, ThreadId known) {
   uint32_t index = 0;
   ThreadState* state = take_state(arena_, threads_free_, id, &index);
   if (state == nullptr) return nullptr;
-  self->state = state;
+  self->state = detail::tls.state = state;
   self->thread = id;
   self->clock = 0;
   self->snapshot = ClockId::kNone;
   self->pending = 0;
+  self->not_locks = state->waiting_sequence.load(std::memory_order_relaxed) / 2;
+  self->locks_told = 0;
   Thread& thread = arena_.at<Thread>(id);
   thread.tid = ::gettid();
   thread.state.store(index, std::memory_order_release);
@@ -97,6 +99,8 @@ ThreadContext* Tracker::attach(ThreadId known) {
   }
   self->context_id = self->process_context = 1;
   self->stack_low = UINTPTR_MAX;
+  self->top = &detail::tls.top;
+  self->below[0].place = HeldHere::kFlags;
   self->random = index_of(self->thread) * 2654435761u + static_cast<uint32_t>(monotonic_ns());
   const auto frame = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   self->stack_top = is_first ? ::getauxval(AT_RANDOM) : frame + 4096;
@@ -155,13 +159,12 @@ void Tracker::thread_ends(ThreadContext* self) {
                             .requested_at = requested_at != StackId::kNone ? requested_at : thread.created, .any_context = true});
   }
   order_.thread_ends(*self);
-  arena_.count(Counter::kLocks, self->state->locks.exchange(0, std::memory_order_relaxed));
+  tell_locks(self);
   thread.ended_ns.store(monotonic_ns(), std::memory_order_relaxed);
   thread.state.store(0, std::memory_order_release);
   detail::tls.context = nullptr;
   detail::tls.inside += detail::kNeverAgain;
-  self->state->held.store(0, std::memory_order_relaxed);
-  self->state->waiting_object.store(0, std::memory_order_relaxed);
+  self->state->held_and_waiting.store(0, std::memory_order_relaxed);
   self->state->given_up.store(0, std::memory_order_relaxed);
   self->state->thread.store(0, std::memory_order_release);
   threads_free_.fetch_add(1);
@@ -171,6 +174,13 @@ void Tracker::thread_ends(ThreadContext* self) {
     if (self->next_thread != nullptr) self->next_thread->previous_thread = self->previous_thread;
   }
   ::munmap(self, sizeof(ThreadContext));
+}
+
+void Tracker::tell_locks(ThreadContext* self) {
+  constexpr uint32_t kMask = UINT32_MAX / 2;  // it goes up by two
+  const uint32_t taken = (self->state->waiting_sequence.load(std::memory_order_relaxed) / 2 - self->not_locks) & kMask;
+  arena_.count(Counter::kLocks, (taken - self->locks_told) & kMask);
+  self->locks_told = taken;
 }
 
 void Tracker::thread_joined(ThreadContext* self, ThreadId ended) {

@@ -117,6 +117,7 @@ void Tracker::bury(ThreadContext* self, ObjectId id) {
   const uint32_t flags = object.flags.fetch_or(Object::kDead, std::memory_order_acq_rel);
   if ((flags & Object::kDead) != 0) return;
   object.generation.fetch_add(1, std::memory_order_release);
+  arena_.header().now.fetch_add(1, std::memory_order_release);
   arena_.count(Counter::kObjectsDied);
   if (waiters().bury(object) && (flags & Object::kRecorded) == 0 && buried_next_ - buried_first_ < kQuarantine) {
     if (object.clock.load(std::memory_order_relaxed) != 0) order_.forget(id);

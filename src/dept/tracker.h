@@ -177,6 +177,8 @@ class Tracker {
   static bool is_good(const CachedObject& entry, uint64_t address) {
     return entry.address == address && entry.object->generation.load(std::memory_order_relaxed) == entry.generation;
   }
+  // Adds what the thread has taken to Counter::kLocks.
+  void tell_locks(ThreadContext* self);
   // False: no room.
   bool push(ThreadContext* self, ObjectId object, Event event, ClassId cls, Site site, uint8_t held_flags, uint8_t nesting,
             uint32_t wgen);

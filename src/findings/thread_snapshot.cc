@@ -17,15 +17,15 @@ std::vector<ThreadNow> snapshot(const dept::Arena& arena) {
     if (thread.ended_ns.load(relaxed) != 0) continue;
     now.tid = thread.tid;
     now.sequence = state.waiting_sequence.load(std::memory_order_acquire);
-    now.object = dept::ObjectId(state.waiting_object.load(relaxed));
+    now.object = state.waiting_object();
     now.cls = dept::ClassId(state.waiting_class.load(relaxed));
     now.stack = dept::StackId(state.waiting_stack.load(relaxed));
     const uint32_t flags = state.waiting_flags.load(relaxed);
     now.timed = (flags & dept::Witness::kTimed) != 0;
     // Waiting for readers alone does not happen; for readers and writers is a writer's, or a queued reader's.
     now.event = (flags >> 16 & 7) == bit(dept::Event::kRead) ? dept::Event::kRead : dept::Event::kWrite;
-    now.site = state.waiting_site.load(relaxed);
-    const uint32_t held = std::min(state.held.load(std::memory_order_acquire), dept::kMaxHeld);
+    now.site = state.site_of_wait();
+    const uint32_t held = std::min(state.held(), dept::kMaxHeld);
     for (uint32_t k = 0; k < held; ++k) {
       const dept::Held& entry = state.held_list[k];
       if (entry.object == dept::ObjectId::kNone || (entry.flags & dept::Held::kIgnored) != 0) continue;

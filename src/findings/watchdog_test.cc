@@ -47,15 +47,15 @@ class WatchdogTest : public ::testing::Test {
   }
   void holds(ThreadId thread, ObjectId object) {
     dept::ThreadState& now = state(thread);
-    dept::Held& held = now.held_list[now.held];
+    dept::Held& held = now.held_list[now.held()];
     held.object = object;
     held.stack = recorded_->stack({"a.cc:1 take"});
-    now.held = now.held + 1;
+    now.set_held(now.held() + 1);
   }
   void waits(ThreadId thread, ObjectId object, uint32_t flags = 0) {
     dept::ThreadState& now = state(thread);
     now.waiting_sequence = now.waiting_sequence + 1;
-    now.waiting_object = index_of(object);
+    now.set_waiting(object);
     now.waiting_class = recorded_->arena.at<dept::Object>(object).classes[0].load();
     now.waiting_stack = index_of(recorded_->stack({"a.cc:2 then_take"}));
     now.waiting_flags = flags;
@@ -157,7 +157,7 @@ TEST_F(WatchdogTest, WhatWentOnIsTakenBack) {
   const std::vector<Finding> found = look();
   ASSERT_EQ(found.size(), 1u);
   EXPECT_TRUE(watchdog().taken_back().empty());
-  state(one_).waiting_object = 0;
+  state(one_).set_waiting(ObjectId::kNone);
   EXPECT_EQ(watchdog().taken_back(), std::vector<std::string>{found[0].id});
   EXPECT_TRUE(watchdog().taken_back().empty()) << "once";
 }

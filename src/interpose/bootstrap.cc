@@ -185,7 +185,7 @@ void before_fork() {
   if (!gate.ready) return;
   const dept::ThreadContext* self = dept::ThreadContext::current();
   fork_is_simple =
-      __libc_single_threaded != 0 && self != nullptr && self->state->held.load(std::memory_order_relaxed) == 0;
+      __libc_single_threaded != 0 && self != nullptr && self->held() == 0;
 }
 
 void child_of_fork() {

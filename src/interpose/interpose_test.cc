@@ -23,7 +23,7 @@ unsigned locks_held(const Arena& arena) {
   for (uint32_t i = 1; i < arena.table(dept::Table::kThreadState).used; ++i) {
     const auto& state = *static_cast<const dept::ThreadState*>(
         const_cast<Arena&>(arena).record(dept::Table::kThreadState, i));
-    if (state.thread != 0) held += state.held;
+    if (state.thread != 0) held += state.held();
   }
   return held;
 }

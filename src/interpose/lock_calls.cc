@@ -12,6 +12,7 @@ void end_slowly(const void* address, const ObjectTraits& traits, Mode mode, Site
 }
 
 void end_try(const void* address, const ObjectTraits& traits, Mode mode, Site site, int result) {
+  if (result == 0 && dept::locks::hold_renewed_try<true>(address, mode, site)) return;
   const KeepErrno errno_is_kept;
   const ObjectId object = Tracker::get().object_at(address, traits, site);
   if (is_taken(result)) dept::locks::acquired(object, mode, site, {.is_try = true});

@@ -1,6 +1,6 @@
 // The way of a lock through the tracker, whatever kind it is: announce, call, follow what was returned.
 //
-//   return take_known<false>(mutex, Mode::kWrite, CW_SITE, CW_REAL_FOUND(pthread_mutex_lock), lock_slowly, traits_of);
+//   return take_known<false, Mode::kWrite>(mutex, CW_REAL_FOUND(pthread_mutex_lock), lock_slowly, traits_of);
 //   return take(mutex, traits, Mode::kWrite, CW_SITE, {}, [&] { return CW_REAL(pthread_mutex_lock)(mutex); });
 //   return take_timed(mutex, traits, Mode::kWrite, CW_SITE, [&] { return CW_REAL(pthread_mutex_timedlock)(mutex, until); });
 //   return take_try(mutex, traits, Mode::kWrite, CW_SITE, [&] { return CW_REAL(pthread_mutex_trylock)(mutex); });
@@ -63,15 +63,29 @@ int take_try(const void* address, const ObjectTraits& traits, Mode mode, Site si
 // Before the real unlock: once it is unlocked, another thread may free it.
 void release(const void* address, const ObjectTraits& traits, Site site);
 
-template <bool kHasReaders, typename Lock, typename Slowly, typename TraitsOf>
-[[gnu::always_inline]] inline int take_known(Lock* lock, Mode mode, Site site, int (*real)(Lock*), Slowly slowly, TraitsOf traits_of) {
+inline const void* address_of(const volatile void* lock) { return const_cast<const void*>(lock); }
+
+template <bool kHasReaders, Mode kMode, typename Lock>
+[[gnu::noinline]] int take_renewed(Lock* lock, Site site, int (*real)(Lock*), int (*slowly)(Lock*, Mode, Site),
+                                   const ObjectTraits& (*traits_of)(const Lock*)) {
   dept::locks::Announced announced;
-  if (!dept::locks::announce_known<kHasReaders>(announced, const_cast<const void*>(static_cast<const volatile void*>(lock)), mode, site))
-      [[unlikely]]
-    return slowly(lock, mode, site);
+  if (!dept::locks::announce_renewed<kHasReaders>(announced, address_of(lock), kMode, site)) return slowly(lock, kMode, site);
   const int result = real(lock);
   if (result != 0 || !dept::locks::hold_known(announced)) [[unlikely]]
-    end_slowly(const_cast<const void*>(static_cast<const volatile void*>(lock)), traits_of(lock), mode, site, result);
+    end_slowly(address_of(lock), traits_of(lock), kMode, site, result);
+  return result;
+}
+
+// In the wrapper itself: it is the caller's place that counts.
+template <bool kHasReaders, Mode kMode, typename Lock>
+[[gnu::always_inline]] inline int take_known(Lock* lock, int (*real)(Lock*), int (*slowly)(Lock*, Mode, Site),
+                                             const ObjectTraits& (*traits_of)(const Lock*)) {
+  dept::locks::Announced announced;
+  if (!dept::locks::announce_known<kHasReaders>(announced, address_of(lock), kMode, CW_SITE)) [[unlikely]]
+    return take_renewed<kHasReaders, kMode>(lock, CW_SITE, real, slowly, traits_of);
+  const int result = real(lock);
+  if (result != 0 || !dept::locks::hold_known(announced)) [[unlikely]]
+    end_slowly(address_of(lock), traits_of(lock), kMode, CW_SITE, result);
   return result;
 }
 

@@ -49,11 +49,6 @@ constexpr TraitsOfKinds kTraits;
 const ObjectTraits& traits_of(unsigned kind) { return kTraits.of[(kind & kRobustBit) != 0][kind & kTypeMask]; }
 const ObjectTraits& traits_of_mutex(const pthread_mutex_t* mutex) { return traits_of(kind_of(mutex)); }
 
-bool owner_is_checked(const pthread_mutex_t* mutex) {
-  const unsigned kind = kind_of(mutex);
-  return __builtin_expect(kind != 0, 0) && checks_owner(kind);
-}
-
 [[gnu::noinline]] int lock_slowly(pthread_mutex_t* mutex, Mode mode, Site site) {
   const auto real = CW_REAL(pthread_mutex_lock);
   if (!tracked()) return real(mutex);
@@ -85,7 +80,7 @@ using namespace causeway::interpose;
 using namespace causeway::dept::locks;
 
 CW_INTERPOSE int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
-  return take_known<false>(mutex, Mode::kWrite, CW_SITE, CW_REAL_FOUND(pthread_mutex_lock), lock_slowly, traits_of_mutex);
+  return take_known<false, Mode::kWrite>(mutex, CW_REAL_FOUND(pthread_mutex_lock), lock_slowly, traits_of_mutex);
 }
 
 CW_INTERPOSE int pthread_mutex_timedlock(pthread_mutex_t* mutex, const timespec* until) noexcept {
@@ -109,7 +104,7 @@ CW_INTERPOSE int pthread_mutex_trylock(pthread_mutex_t* mutex) noexcept {
 }
 
 CW_INTERPOSE int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept {
-  if (!owner_is_checked(mutex) && release_known<false>(mutex)) [[likely]] return CW_REAL_FOUND(pthread_mutex_unlock)(mutex);
+  if (release_known<false>(mutex)) [[likely]] return CW_REAL_FOUND(pthread_mutex_unlock)(mutex);
   return unlock_slowly(mutex, CW_SITE);
 }
 

@@ -27,7 +27,7 @@ ObjectId waits(const void* control, Kind kind, Done done, Site site) {
     locks::acquiring(object, locks::Mode::kWrite, site, {});
     return object;
   }
-  if (!tracker.settings().predict || self->state->held.load(std::memory_order_relaxed) == 0) return ObjectId::kNone;
+  if (!tracker.settings().predict || self->held() == 0) return ObjectId::kNone;
   const ObjectId object = tracker.find_object(control);
   if (object == ObjectId::kNone || tracker.holds(self, object, bit(Event::kWrite))) return ObjectId::kNone;
   tracker.wait(self, object, bit(Event::kWrite), site, {.flags = Witness::kPredicted});

@@ -59,12 +59,12 @@ using namespace causeway::dept::locks;
 
 CW_INTERPOSE int pthread_rwlock_rdlock(pthread_rwlock_t* rwlock) noexcept {
   if (rwlock->__data.__cur_writer != 0) [[unlikely]] return lock_slowly(rwlock, Mode::kRead, CW_SITE);
-  return take_known<true>(rwlock, Mode::kRead, CW_SITE, CW_REAL_FOUND(pthread_rwlock_rdlock), lock_slowly, traits_of);
+  return take_known<true, Mode::kRead>(rwlock, CW_REAL_FOUND(pthread_rwlock_rdlock), lock_slowly, traits_of);
 }
 
 CW_INTERPOSE int pthread_rwlock_wrlock(pthread_rwlock_t* rwlock) noexcept {
   if (rwlock->__data.__cur_writer != 0) [[unlikely]] return lock_slowly(rwlock, Mode::kWrite, CW_SITE);
-  return take_known<true>(rwlock, Mode::kWrite, CW_SITE, CW_REAL_FOUND(pthread_rwlock_wrlock), lock_slowly, traits_of);
+  return take_known<true, Mode::kWrite>(rwlock, CW_REAL_FOUND(pthread_rwlock_wrlock), lock_slowly, traits_of);
 }
 
 CW_INTERPOSE int pthread_rwlock_timedrdlock(pthread_rwlock_t* rwlock, const timespec* until) noexcept {

@@ -40,15 +40,21 @@ int take(sem_t* sem, Site site, bool timed, Real real) {
   return result;
 }
 
-[[gnu::noinline]] int wait_slowly(sem_t* sem, Site site) {
-  if (!tracked()) return CW_REAL(sem_wait)(sem);
-  return take(sem, site, false, [sem] { return CW_REAL(sem_wait)(sem); });
-}
-
 // One that was announced as known, and was interrupted, or disturbed by a handler.
 [[gnu::noinline]] void end_slowly(sem_t* sem, Site site, int result) {
   Taking taking{.object = Tracker::get().find_object(sem), .site = site, .role = semaphore::Role::kLock};
   semaphore::end(taking, outcome_of(result));
+}
+
+[[gnu::noinline]] int wait_slowly(sem_t* sem, Site site) {
+  const auto real = CW_REAL(sem_wait);
+  if (locks::Announced announced; semaphore::begin_renewed(announced, sem, site)) {
+    const int result = real(sem);
+    if (result != 0 || !locks::hold_known(announced)) [[unlikely]] end_slowly(sem, site, result);
+    return result;
+  }
+  if (!tracked()) return real(sem);
+  return take(sem, site, false, [=] { return real(sem); });
 }
 
 [[gnu::noinline]] int post_slowly(sem_t* sem, Site site) {

@@ -61,7 +61,7 @@ uint64_t hash_of(const char* name) {
 
 unsigned units_held(const ThreadContext& self, ObjectId object) {
   unsigned units = 0;
-  for (uint32_t i = self.state->held.load(std::memory_order_relaxed); i-- != 0;)
+  for (uint32_t i = self.held(); i-- != 0;)
     if (self.state->held_list[i].object == object) ++units;
   return units;
 }

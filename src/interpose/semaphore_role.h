@@ -44,10 +44,13 @@ void post(sem_t* sem, dept::Site site);
 inline bool begin_known(dept::locks::Announced& announced, const sem_t* sem, dept::Site site) {
   return dept::locks::announce_known<true>(announced, sem, dept::locks::Mode::kRead, site);
 }
+inline bool begin_renewed(dept::locks::Announced& announced, const sem_t* sem, dept::Site site) {
+  return dept::locks::announce_renewed<true>(announced, sem, dept::locks::Mode::kRead, site);
+}
 inline bool post_known(const sem_t* sem) {
   const dept::ThreadContext* self = dept::detail::tls.open;
-  if (self == nullptr || self->top == 0) return false;
-  const dept::ObjectId newest = self->held_list()[self->top - 1].object;
+  if (self == nullptr || self->held() == 0) return false;
+  const dept::ObjectId newest = self->held_list()[self->held() - 1].object;
   const uint32_t flags = dept::Tracker::get().arena().words<dept::Object>(dept::Table::kObject)[index_of(newest)].flags.load(std::memory_order_relaxed);
   return (flags & (dept::Object::kLockLike | dept::Object::kSignalLike)) == dept::Object::kLockLike && dept::locks::release_known<true>(sem);
 }

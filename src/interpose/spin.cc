@@ -14,8 +14,7 @@ using namespace causeway::interpose;
 
 namespace {
 constexpr ObjectTraits kTraits{.kind = Kind::kSpinLock};
-const void* address_of(pthread_spinlock_t* lock) { return const_cast<const int*>(lock); }
-const ObjectTraits& traits_of(pthread_spinlock_t*) { return kTraits; }
+const ObjectTraits& traits_of(const pthread_spinlock_t*) { return kTraits; }
 
 int lock_slowly(pthread_spinlock_t* lock, Mode mode, Site site) {
   const auto real = CW_REAL(pthread_spin_lock);
@@ -32,7 +31,7 @@ int unlock_slowly(pthread_spinlock_t* lock, Site site) {
 }  // namespace
 
 CW_INTERPOSE int pthread_spin_lock(pthread_spinlock_t* lock) noexcept {
-  return take_known<false>(lock, Mode::kWrite, CW_SITE, CW_REAL_FOUND(pthread_spin_lock), lock_slowly, traits_of);
+  return take_known<false, Mode::kWrite>(lock, CW_REAL_FOUND(pthread_spin_lock), lock_slowly, traits_of);
 }
 
 CW_INTERPOSE int pthread_spin_trylock(pthread_spinlock_t* lock) noexcept {

@@ -130,35 +130,41 @@ Symbols::File::~File() {
   if (dwfl != nullptr) dwfl_end(dwfl);
 }
 
-// libdwfl goes through all symbols for each address, which is much where there are a hundred thousand.
-const char* Symbols::File::function_at(GElf_Addr address) {
-  constexpr int kMany = 1 << 14;
-  if (!functions_known_) {
-    functions_known_ = true;
+// libdwfl would go through all symbols for each address, which is much where there are a hundred thousand.
+const Symbols::File::Named* Symbols::File::named_at(GElf_Addr address) {
+  if (!names_known_) {
+    names_known_ = true;
     const int count = dwfl_module_getsymtab(module);
-    for (int i = 1; count > kMany && i < count; ++i) {
+    for (int i = 1; i < count; ++i) {
       GElf_Sym symbol;
       GElf_Addr begin = 0;
       GElf_Word section = 0;
       const char* name = dwfl_module_getsym_info(module, i, &symbol, &begin, &section, nullptr, nullptr);
       const int type = GELF_ST_TYPE(symbol.st_info);
-      if (name == nullptr || *name == '\0' || section == SHN_UNDEF || symbol.st_size == 0 || (type != STT_FUNC && type != STT_GNU_IFUNC)) continue;
+      const bool is_function = type == STT_FUNC || type == STT_GNU_IFUNC;
+      if (name == nullptr || *name == '\0' || section == SHN_UNDEF || symbol.st_size == 0 || (!is_function && type != STT_OBJECT)) continue;
       const int binding = GELF_ST_BIND(symbol.st_info);
-      functions_.push_back({begin, begin + symbol.st_size, name, binding == STB_GLOBAL ? 2 : binding == STB_WEAK ? 1 : 0});
+      names_.push_back({begin, begin + symbol.st_size, name, !is_function, binding == STB_GLOBAL ? 2 : binding == STB_WEAK ? 1 : 0});
     }
-    std::stable_sort(functions_.begin(), functions_.end(), [](const Function& a, const Function& b) {
-      return a.begin != b.begin ? a.begin < b.begin : a.rank < b.rank;
-    });
+    std::stable_sort(names_.begin(), names_.end(),
+                     [](const Named& a, const Named& b) { return a.begin != b.begin ? a.begin < b.begin : a.rank < b.rank; });
   }
-  if (!functions_.empty()) {
-    auto after = std::upper_bound(functions_.begin(), functions_.end(), address,
-                                  [](GElf_Addr at, const Function& function) { return at < function.begin; });
-    if (after != functions_.begin() && address < std::prev(after)->end) return std::prev(after)->name;
-  }
+  auto after = std::upper_bound(names_.begin(), names_.end(), address, [](GElf_Addr at, const Named& named) { return at < named.begin; });
+  return after != names_.begin() && address < std::prev(after)->end ? &*std::prev(after) : nullptr;
+}
+
+const char* Symbols::File::function_at(GElf_Addr address) {
+  if (const Named* named = named_at(address); named != nullptr) return named->is_object ? nullptr : named->name;
+  // Hand-written code has symbols without a size: libdwfl knows where it ends.
   GElf_Off offset = 0;
   GElf_Sym symbol;
   const char* name = dwfl_module_addrinfo(module, address, &offset, &symbol, nullptr, nullptr, nullptr);
   return name != nullptr && GELF_ST_TYPE(symbol.st_info) != STT_OBJECT ? name : nullptr;
+}
+
+const Symbols::File::Named* Symbols::File::object_at(GElf_Addr address) {
+  const Named* named = named_at(address);
+  return named != nullptr && named->is_object ? named : nullptr;
 }
 
 Symbols::Symbols() = default;

@@ -136,11 +136,10 @@ void learn_variables(Dwarf_Die* parent, std::map<uint64_t, Dwarf_Die>* variables
 std::optional<std::string> Symbols::data(const std::string& path, uint64_t address, std::string_view build_id) {
   File& in = *file(path, build_id);
   if (in.module == nullptr) return std::nullopt;
-  GElf_Off offset = 0;
-  GElf_Sym symbol;
-  const char* name = dwfl_module_addrinfo(in.module, address + in.bias, &offset, &symbol, nullptr, nullptr, nullptr);
-  if (name == nullptr || GELF_ST_TYPE(symbol.st_info) != STT_OBJECT || offset >= symbol.st_size) return std::nullopt;
-  std::string text = demangled(name);
+  const File::Named* named = in.object_at(address + in.bias);
+  if (named == nullptr) return std::nullopt;
+  const uint64_t offset = address + in.bias - named->begin;
+  std::string text = demangled(named->name);
   // Statics within functions: "lock.0".
   if (const size_t dot = text.rfind('.');
       dot != std::string::npos && dot > 0 && text.find_first_not_of("0123456789", dot + 1) == std::string::npos)

@@ -26,17 +26,22 @@ struct Symbols::File {
   bool variables_known = false;
   std::map<uint64_t, Dwarf_Die> variables;  // global ones by address
 
-  // The name of the function at an address as libdwfl counts them; nullptr: none.
-  const char* function_at(GElf_Addr address);
-
- private:
-  struct Function {
+  // Addresses as libdwfl counts them.
+  struct Named {
     GElf_Addr begin, end;
     const char* name;
-    int rank;  // which of several names of one function is told
+    bool is_object;
+    int rank;  // which of several names of one place is told
   };
-  bool functions_known_ = false;
-  std::vector<Function> functions_;  // by begin; empty: libdwfl is asked each time
+  // The name of the function there; nullptr: none.
+  const char* function_at(GElf_Addr address);
+  // The variable there; nullptr: none.
+  const Named* object_at(GElf_Addr address);
+
+ private:
+  const Named* named_at(GElf_Addr address);
+  bool names_known_ = false;
+  std::vector<Named> names_;  // by begin
 };
 
 }  // namespace causeway::findings

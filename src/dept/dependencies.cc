@@ -100,7 +100,8 @@ void Tracker::add_wait(ThreadContext* self, const WaitOf& wait) {
     if (held.cls == wait.cls && held.nesting != wait.nesting) continue;
     if (held.object == wait.object && !strict) continue;
     if (i + 1 == count && held.cls == wait.cls && graph_.compare_allows(held.object, wait.object)) continue;
-    const uint32_t kinds = flags | Witness::kOwned | ((held.flags & Held::kTentative) != 0 ? uint32_t{Witness::kTentative} : 0);
+    uint32_t kinds = flags | Witness::kOwned | ((held.flags & Held::kTentative) != 0 ? uint32_t{Witness::kTentative} : 0);
+    if (target.kind == Kind::kThread && was_taken_before(self, held)) kinds |= Witness::kAgain;
     Witness witness = witness_of(self, held.object, held.event, wait.object, wait.event, kinds);
     witness.hash = Graph::hash_of(witness, guards - guard_part(held));
     if (!graph_.wants(held.cls, wait.cls, witness)) continue;

@@ -102,6 +102,16 @@ inline bool has_waited_again(const ThreadContext* self, uint32_t position, uint3
   return false;
 }
 
+// Whether what is held was taken at its place before.
+inline bool was_taken_before(const ThreadContext* self, const Held& held) {
+  const uint32_t oldest = self->ring_next > kRing ? self->ring_next - kRing : 0;
+  for (uint32_t i = self->ring_next; i-- > oldest;) {
+    const PastWait& wait = self->ring[i % kRing];
+    if (wait.object == held.object && wait.site == held.site && wait.line == held.line) return has_waited_again(self, i, oldest);
+  }
+  return false;
+}
+
 template <typename Visit>
 void Tracker::each_in_window(ThreadContext* self, const WindowOf& window, Visit&& visit) {
   if (window.cls == ClassId::kNone) return;

@@ -84,11 +84,19 @@ uint32_t Jury::against(const Witness& hop) const {
   return refutations;
 }
 
+// That a thread takes a lock once more before its end was concluded from its rounds (dependencies.h). Who has looked under that lock before,
+// and joins the thread under it only now, may have found there that it is through with them.
+bool Jury::may_be_through(const Witness& joins, const Witness& ends) const {
+  return (joins.flags & Witness::kAgain) != 0 && joins.from_object == ends.to_object && joins.to_object == ends.from_object &&
+         (ends.flags & Witness::kOwned) != 0 && arena_.at<Object>(ends.from_object).kind == Kind::kThread;
+}
+
 uint32_t Jury::against_both(const Witness& a, const Witness& b) const {
   uint32_t refutations = 0;
   // Who merges runs gives threads with the same part in both the same name.
   if (judge_.threads && a.thread == b.thread) refutations |= Refutation::kOneThread;
   if (judge_.gates && share_a_guard(a, b)) refutations |= Refutation::kGate;
+  if (may_be_through(a, b) || may_be_through(b, a)) refutations |= Refutation::kOnlyPredicted;
   // Clocks of different runs say nothing about each other.
   if (judge_.order && order_ != nullptr && a.run == b.run && (order_->before(a, b) || order_->before(b, a))) {
     refutations |= Refutation::kOrdered;

@@ -55,6 +55,7 @@ class Jury {
   static unsigned cost_of(uint32_t refutations);
 
  private:
+  bool may_be_through(const Witness& joins, const Witness& ends) const;
   bool choose(unsigned hop, uint32_t refutations);
 
   Arena& arena_;

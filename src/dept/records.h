@@ -130,6 +130,7 @@ struct Witness {
     kGuardsLost = 256,  // it held more than guards[] has room for
     kPool = 512,
     kMerged = 1024,   // of another run
+    kAgain = 2048,    // the wait for a thread's end: `from` was taken at the same place before, without that
   };
   WitnessId next;
   ThreadId thread;

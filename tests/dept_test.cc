@@ -76,6 +76,16 @@ TEST_F(DeptVerb, WhatCannotBeRunIsSaid) {
   EXPECT_THAT(text.err, HasSubstr(file("text")));
   EXPECT_EQ(dept({}, {}).status, 2);
   EXPECT_EQ(dept({"--level", "terrible"}, {"/bin/true"}).status, 2);
+  const Finished mistyped = run({program("causeway"), "dept", "--jsn", "--", "/bin/echo", "it ran"});
+  EXPECT_EQ(mistyped.status, 2);
+  EXPECT_THAT(mistyped.err, HasSubstr("--jsn"));
+  EXPECT_THAT(mistyped.out, IsEmpty());
+  EXPECT_EQ(dept({}, {"/bin/echo", "--json", "-q", "--", "-x"}).out, "--json -q -- -x\n") << "its own";
+  for (const char* option : {"--hang", "--max-reports", "--noise"}) {
+    const Finished wrong = dept({option, "-1"}, {"/bin/true"});
+    EXPECT_EQ(wrong.status, 2) << option;
+    EXPECT_THAT(wrong.err, AllOf(HasSubstr("causeway dept: "), HasSubstr(option), HasSubstr("want "), HasSubstr("see causeway dept --help")));
+  }
 }
 
 TEST_F(DeptVerb, AFindingIsToldOnStandardErrorAsText) {
@@ -121,9 +131,13 @@ TEST_F(DeptVerb, PicturesAreWritten) {
   EXPECT_THAT(text_of(file("g.dot")), AllOf(HasSubstr("digraph"), HasSubstr("journal")));
   EXPECT_THAT(text_of(file("a.html")), AllOf(HasSubstr("<!doctype html>"), HasSubstr("journal")));
   EXPECT_TRUE(json::parse(text_of(file("a.sarif")), nullptr, false).is_object());
-  const Finished failed = dept({"--svg", file("none/a.svg")}, {corpus("M01")});
+  const Finished failed = dept({"--svg", file("none/a.svg")}, {"/bin/echo", "it ran"});
   EXPECT_NE(failed.status, 0);
-  EXPECT_THAT(failed.err, HasSubstr(file("none/a.svg")));
+  EXPECT_THAT(failed.err, AllOf(HasSubstr(file("none/a.svg")), HasSubstr("No such file")));
+  EXPECT_THAT(failed.out, IsEmpty()) << "said before the program, not after it";
+  const Finished full = dept({"--svg", "/dev/full"}, {corpus("M01")});
+  EXPECT_NE(full.status, 0);
+  EXPECT_THAT(full.err, HasSubstr("No space left"));
 }
 
 TEST_F(DeptVerb, WhatIsSuppressedIsCountedAndNotTold) {
@@ -131,6 +145,15 @@ TEST_F(DeptVerb, WhatIsSuppressedIsCountedAndNotTold) {
   const Finished finished = dept({"--suppress", file("known.supp"), "--exit-code", "42"}, {corpus("M01")});
   EXPECT_EQ(finished.status, 0);
   EXPECT_THAT(finished.err, AllOf(Not(HasSubstr("likely: ")), HasSubstr("suppressed"), HasSubstr("nobody_calls_this")));
+}
+
+// The option takes one file, so that the program may come without '--' before it.
+TEST_F(DeptVerb, SuppressionsComeInSeveralFiles) {
+  std::ofstream(file("one")) << "match function nobody_calls_this\n";
+  std::ofstream(file("two")) << "match function audit\n";
+  const Finished finished = run({program("causeway"), "dept", "--suppress", file("one"), "--suppress", file("two"), corpus("M01")});
+  EXPECT_EQ(finished.status, 0) << finished.err;
+  EXPECT_THAT(finished.err, AllOf(Not(HasSubstr("likely: ")), HasSubstr("1 suppressed"), HasSubstr("nobody_calls_this")));
 }
 
 TEST_F(DeptVerb, ABaselineHidesWhatWasKnown) {
@@ -244,6 +267,30 @@ TEST_F(DeptVerb, RunsSideBySideDoNotMeet) {
     threads.emplace_back([&, i] { finished[i] = dept({"--db", file("db"), "--exit-code", "42"}, {corpus(i % 2 == 0 ? "M01" : "M03b")}); });
   for (std::thread& thread : threads) thread.join();
   for (unsigned i = 0; i < kRuns; ++i) EXPECT_EQ(finished[i].status, i % 2 == 0 ? 42 : 0) << finished[i].err;
+}
+
+TEST_F(DeptVerb, ASignalThatEndedTheProgramIsTold) {
+  EXPECT_THAT(dept({}, {"/bin/sh", "-c", "kill -SEGV $$"}).err, HasSubstr("ended by SIGSEGV"));
+  EXPECT_EQ(outcome({}, {"/bin/sh", "-c", "kill -SEGV $$"}, 128 + SIGSEGV)["ended_by"].get<std::string>().substr(0, 7), "SIGSEGV");
+  EXPECT_THAT(dept({}, {"/bin/true"}).err, Not(HasSubstr("ended by")));
+}
+
+// A second run told the first one's findings as its own.
+TEST_F(DeptVerb, RecordingsOfTwoRunsAreNotMixed) {
+  EXPECT_EQ(dept({"--keep", file("run"), "--exit-code", "42"}, {corpus("M01")}).status, 42);
+  const Finished again = dept({"--keep", file("run")}, {"/bin/echo", "it ran"});
+  EXPECT_EQ(again.status, 1);
+  EXPECT_THAT(again.err, AllOf(HasSubstr(file("run")), HasSubstr("earlier run")));
+  EXPECT_THAT(again.out, IsEmpty());
+  EXPECT_EQ(dept({"--keep", file("other"), "--read", file("run")}, {}).status, 2);
+}
+
+TEST_F(DeptVerb, WhoStopsReadingWhatIsToldStopsNothingElse) {
+  const Finished finished = shell(fmt::format("{{ {} dept --exit-code 42 --json-file {} -- {}; echo $? >{}; }} 2>&1 | true", program("causeway"),
+                                              file("out.json"), corpus("M01"), file("status")));
+  EXPECT_EQ(text_of(file("status")), "42\n") << finished.err;
+  EXPECT_TRUE(json::parse(text_of(file("out.json")), nullptr, false).is_object());
+  EXPECT_EQ(dept({}, {"/bin/sh", "-c", "kill -PIPE $$"}).status, 128 + SIGPIPE) << "the program's is as it was";
 }
 
 TEST_F(DeptVerb, NothingIsLeftBehind) {

@@ -1,6 +1,7 @@
 // The `causeway` program: start, watch and live-update a stack on its machine.
 #include <fmt/format.h>
 
+#include <string>
 #include <vector>
 
 #include "cli/verb.h"
@@ -18,7 +19,9 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "causeway: {}; see causeway --help\n", error.what());
+    std::string verb;
+    for (const CLI::App* used : app.get_subcommands()) verb = " " + used->get_name();
+    fmt::print(stderr, "causeway{0}: {1}; see causeway{0} --help\n", verb, error.what());
     return kUsage;
   }
   for (const Verb& verb : verbs) {

@@ -1,14 +1,17 @@
 #include "cli/dept_teller.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/unique_fd.h"
 #include "cli/brief.h"
 #include "findings/graph_picture.h"
 
@@ -37,6 +40,14 @@ Teller::Teller(const TellerSettings& settings) : settings_(settings), suppressio
 
 Status Teller::prepare(std::string* reason) {
   for (const std::string& path : settings_.suppressions) CW_TRY(suppressions_.read(path, reason));
+  // Not after hours.
+  for (const std::string* path : {&settings_.json_file, &settings_.sarif_file, &settings_.dot_file, &settings_.svg_file, &settings_.html_file,
+                                  &settings_.graph_file, &settings_.write_baseline}) {
+    if (path->empty() || UniqueFd(::open(path->c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666))) continue;
+    const int error = errno;
+    *reason = fmt::format("cannot write '{}': {}", *path, std::strerror(error));
+    return fail(error, "cannot write a file");
+  }
   if (settings_.baseline.empty()) return {};
   if (auto read = baseline_.read(settings_.baseline); !read) {
     *reason = fmt::format("{}: {}", settings_.baseline, brief(read.error()));
@@ -110,11 +121,12 @@ void Teller::tell_of_runs(std::vector<Finding> findings) {
 
 bool Teller::write(const std::string& path, const std::string& text) {
   if (path.empty()) return true;
+  errno = 0;
   std::ofstream out(path, std::ios::binary);
   out << text;
   out.flush();
   if (out) return true;
-  fmt::print(stderr, "causeway dept: cannot write '{}'\n", path);
+  fmt::print(stderr, "causeway dept: cannot write '{}': {}\n", path, std::strerror(errno));
   return false;
 }
 

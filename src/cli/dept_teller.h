@@ -1,7 +1,7 @@
 // What `causeway dept` does with findings: filters them, prints those that are to be seen at once, keeps all for the end.
 //
 //   Teller teller(settings);
-//   CW_TRY(teller.prepare(&reason));               // suppressions and baseline are read
+//   CW_TRY(teller.prepare(&reason));               // suppressions and baseline are read, files to be written can be
 //   teller.tell(recordings.news(teller.names_from()));
 //   return teller.finish(recordings, status);      // summary and files; the exit status
 #pragma once
@@ -39,6 +39,8 @@ class Teller {
   // What several runs show together; left out is what this one has shown by itself.
   void tell_of_runs(std::vector<findings::Finding> findings);
   void note_not_observed(std::string what) { outcome_.not_observed.push_back(std::move(what)); }
+  // How the program ended, if a signal did it: as in a shell.
+  void note_signal(std::string signal) { outcome_.ended_by = std::move(signal); }
   // `status` if there is nothing to say, or nobody asked for another one. False in `*written`: a file could not be written, which has been said.
   int finish(const findings::Recordings& recordings, const std::string& program, int status);
   // Text of ours between that of the program.

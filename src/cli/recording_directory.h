@@ -3,11 +3,13 @@
 //
 //   RecordingDirectory directory("");             // of its own, removed at the end
 //   RecordingDirectory directory("run1");         // the user's, kept
-//   if (directory.path().empty()) ...             // errno
+//   if (directory.path().empty()) complain(directory.reason());
 //
-// /dev/shm, $TMPDIR, /tmp. One that a run has left behind because it was killed is removed by the next: the lock on it is free.
+// /dev/shm, $TMPDIR, /tmp: the first that has room. A program dies when its recording meets the end of a file system.
+// A directory that a run has left behind because it was killed is removed by the next: the lock on it is free.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "base/unique_fd.h"
@@ -21,16 +23,20 @@ class RecordingDirectory {
   RecordingDirectory(const RecordingDirectory&) = delete;
   RecordingDirectory& operator=(const RecordingDirectory&) = delete;
   const std::string& path() const { return path_; }
+  const std::string& reason() const { return reason_; }
+  // The file system of it is full.
+  static bool is_full(const std::string& path);
 
   // Of a directory that nobody has locked for so long, its owner has died.
   static constexpr int kStaleSeconds = 60;
   static void remove_stale(const std::string& base);
 
  private:
-  bool make_in(const std::string& base);
+  std::string use(const std::string& keep);
+  bool make_in(const std::string& base, uint64_t room);
 
   const bool keep_;
-  std::string path_;
+  std::string path_, reason_;
   UniqueFd lock_;
 };
 

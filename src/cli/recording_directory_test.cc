@@ -35,6 +35,16 @@ TEST(RecordingDirectory, IsRemovedUnlessItIsTheUsers) {
   fs::remove_all(name);
 }
 
+TEST(RecordingDirectory, WhatCannotTakeThemIsNamed) {
+  const RecordingDirectory file("/dev/null");
+  EXPECT_EQ(file.path(), "");
+  EXPECT_NE(file.reason().find("/dev/null"), std::string::npos) << file.reason();
+  // A file system without room.
+  const RecordingDirectory no_room("/proc/self");
+  EXPECT_EQ(no_room.path(), "");
+  EXPECT_NE(no_room.reason().find("0 MiB"), std::string::npos) << no_room.reason();
+}
+
 TEST(RecordingDirectory, OfADeadRunIsRemovedByTheNext) {
   RecordingDirectory live("");
   const std::string base = fs::path(live.path()).parent_path();

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -8,6 +9,7 @@
 #include <optional>
 
 #include "base/clock.h"
+#include "cli/absent_pages.h"
 #include "cli/brief.h"
 #include "cli/child.h"
 #include "cli/client_program.h"
@@ -53,12 +55,23 @@ std::optional<std::string> why_not_seen(const ClientProgram& program) {
   const std::string& what = program.interpreted.empty() ? program.path : program.interpreted;
   switch (program.linking) {
     case Linking::kDynamic: break;
-    case Linking::kStatic: return fmt::format("'{}' is linked statically: nothing can be loaded into it", what);
-    case Linking::kForeign: return fmt::format("'{}' is of another architecture or word size", what);
-    case Linking::kSetuid: return fmt::format("'{}' is set-user-id: the loader loads nothing of ours into it", what);
+    case Linking::kStatic: return fmt::format("'{}' is linked statically, and nothing can be loaded into it: link it without -static", what);
+    case Linking::kForeign: return fmt::format("'{}' is of another architecture or word size: only programs of this one are followed", what);
+    case Linking::kSetuid:
+      return fmt::format("'{}' is set-user-id, and the loader loads nothing of ours into it: use a copy without that bit", what);
   }
   if (program.makes_own_system_calls) return fmt::format("'{}' is a Go program: its locks are its own, and only those of its C libraries are seen", what);
   return std::nullopt;
+}
+
+// What is wrong with a number that was given; "": nothing.
+std::string whole_number(const std::string& text) {
+  return text.find_first_not_of("0123456789") == std::string::npos ? "" : fmt::format("'{}': want a whole number", text);
+}
+std::string seconds(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  return *end == '\0' && value >= 0 && value < 1e9 ? "" : fmt::format("'{}': want seconds, or 0", text);
 }
 
 // Also what several runs show together. False: the file is as it was, and why has been said.
@@ -105,7 +118,7 @@ int run_watched(const CLI::App& command, const Settings& settings, Teller& telle
   }
   const RecordingDirectory directory(settings.keep);
   if (directory.path().empty()) {
-    reason = fmt::format("cannot make a directory for the recordings: {}", std::strerror(errno));
+    reason = directory.reason();
     return failed(kFailed);
   }
   if (!preload(kDeptLibrary, "", &reason)) return failed(kFailed);
@@ -135,6 +148,12 @@ int run_watched(const CLI::App& command, const Settings& settings, Teller& telle
   for (const std::string& word : settings.program) words += (words.empty() ? "" : " ") + word;
   if (recordings.all().empty() && program->linking == Linking::kDynamic)
     teller.note_not_observed("the program left no recording: it did not load the library");
+  if (const int signal = running.signal(); signal != 0) {
+    teller.note_signal(fmt::format("SIG{} ({})", ::sigabbrev_np(signal), ::strsignal(signal)));
+    if (signal == SIGBUS && RecordingDirectory::is_full(directory.path()))
+      teller.note_not_observed(fmt::format("what it did last: '{}' is full, which ends programs that are recorded there; name another place "
+                                           "with --keep", directory.path()));
+  }
   int status = running.status();
   if (!merge_into_database(command, settings, recordings, teller) && status == kOk) status = kFailed;
   return teller.finish(recordings, words, status);
@@ -143,6 +162,7 @@ int run_watched(const CLI::App& command, const Settings& settings, Teller& telle
 int run(const CLI::App& command, const Settings& settings) {
   Teller teller(settings.teller);
   std::string reason;
+  read_absent_pages_as_zeros();
   if (!teller.prepare(&reason)) return complain(command, settings.teller.json, reason);
   return settings.read.empty() ? run_watched(command, settings, teller) : read_back(command, settings, teller);
 }
@@ -153,14 +173,15 @@ Verb add_dept(CLI::App& app) {
   auto settings = std::make_shared<Settings>();
   TellerSettings& teller = settings->teller;
   CLI::App* command = app.add_subcommand("dept", "find possible deadlocks of a program while it runs: locks, and everything else it waits for");
-  command->add_flag("--json", teller.json, "one JSON object at the end instead of text");
+  command->add_flag("--json", teller.json, "one JSON object at the end instead of text; as that, to standard error");
   command->add_option("--json-file", teller.json_file, "and as JSON to this file")->type_name("FILE");
   command->add_option("--sarif", teller.sarif_file, "as SARIF, for what shows findings beside code")->type_name("FILE");
   command->add_option("--html", teller.html_file, "as a page with pictures")->type_name("FILE");
   command->add_option("--svg", teller.svg_file, "a picture of the gravest circle")->type_name("FILE");
   command->add_option("--dot", teller.dot_file, "the circles, for graphviz")->type_name("FILE");
   command->add_option("--graph", teller.graph_file, "all dependencies seen, for graphviz")->type_name("FILE");
-  command->add_option("--suppress", teller.suppressions, "rules of what not to tell")->type_name("FILE")->check(CLI::ExistingFile);
+  command->add_option("--suppress", teller.suppressions, "rules of what not to tell; may be given several times")
+      ->type_name("FILE")->allow_extra_args(false)->check(CLI::ExistingFile);
   command->add_option("--baseline", teller.baseline, "findings that are known")->type_name("FILE")->check(CLI::ExistingFile);
   command->add_option("--write-baseline", teller.write_baseline, "write the findings shown as such a file")->type_name("FILE");
   command->add_option("--level", teller.level, "show findings from this level on: certain, likely, possible, info")
@@ -169,7 +190,7 @@ Verb add_dept(CLI::App& app) {
         findings::Level level{};
         return findings::parse_level(text, &level) ? std::string() : fmt::format("'{}': want certain, likely, possible or info", text);
       });
-  command->add_option("--max-reports", teller.max_reports, "print at most so many")->type_name("N")->capture_default_str();
+  command->add_option("--max-reports", teller.max_reports, "print at most so many")->type_name("N")->capture_default_str()->check(whole_number);
   command->add_option("--exit-code", teller.exit_code, "exit status if findings are shown; default: the program's")
       ->type_name("N")->check(CLI::Range(0, 255));
   command->add_flag("--timeouts", settings->timeouts, "waits with a time limit count like others");
@@ -178,19 +199,19 @@ Verb add_dept(CLI::App& app) {
   command->add_flag("--single-thread", settings->single_thread, "circles seen in one thread count like others");
   command->add_flag("--no-predict", settings->no_predict, "only waits that were really seen to wait");
   command->add_flag("--full-stacks", teller.full_stacks, "a stack at each acquisition, and wrappers shown");
-  command->add_option("--noise", settings->noise_us, "sleep at random up to this before events: rare orders come sooner")->type_name("US");
+  command->add_option("--noise", settings->noise_us, "sleep at random up to this before events: rare orders come sooner")
+      ->type_name("US")->check(whole_number);
   command->add_option("--hang", settings->hang_s, "explain threads that wait for longer than this; 0: never")
-      ->type_name("SECS")->capture_default_str()->check(CLI::NonNegativeNumber);
+      ->type_name("SECS")->capture_default_str()->check(seconds);
   command->add_flag("--no-follow", settings->no_follow, "leave programs that it starts alone");
   command->add_flag("--stats", teller.stats, "all numbers of every process at the end");
   command->add_flag("-q,--quiet", teller.quiet, "findings only, no summary");
   command->add_option("--db", settings->database, "merge this run into the file, and tell also what only several runs show together")
       ->type_name("FILE");
-  command->add_option("--keep", settings->keep, "keep the recordings in this directory")->type_name("DIR");
+  CLI::Option* keep = command->add_option("--keep", settings->keep, "keep the recordings in this directory, a new one")->type_name("DIR");
   command->add_option("--read", settings->read, "tell what is in recordings that were kept, instead of running a program")
-      ->type_name("DIR|FILE")->check(CLI::ExistingPath);
+      ->type_name("DIR|FILE")->check(CLI::ExistingPath)->excludes(keep);
   command->add_option("program", settings->program, "the program and its arguments");
-  command->prefix_command(true);
   command->footer(
       "The program keeps its standard streams; findings go to standard error. Its exit status is returned; 126: it cannot be run,\n"
       "127: there is none. Ctrl-C also prints what every thread holds and waits for.\n\n"
@@ -198,7 +219,8 @@ Verb add_dept(CLI::App& app) {
       "         causeway dept --exit-code 42 --suppress known.supp --json-file dept.json -- ./tests");
   return {command, [command, settings] {
             if (settings->program.empty() == settings->read.empty()) {
-              fmt::print(stderr, "causeway dept: want a program after '--', or --read\n");
+              fmt::print(stderr, "causeway dept: want {}; see causeway dept --help\n",
+                         settings->read.empty() ? "a program after '--', or --read" : "either a program or --read, not both");
               return kUsage;
             }
             settings->teller.to_stdout = !settings->read.empty();

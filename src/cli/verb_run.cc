@@ -147,7 +147,6 @@ Verb add_run(CLI::App& app) {
                     "trap the program's system calls instead of preloading a library; the default for static programs "
                     "and those of Go");
   command->add_option("program", settings->program, "the program and its arguments")->required();
-  command->prefix_command(true);
   command->footer(
       "The program sees /dev/liveupdate. Its exit status is returned; 126: it cannot be run here, 127: there is none.\n\n"
       "Example: causeway up --name vm && causeway run --name vm -- ./stage1 && causeway kexec --name vm &&\n"

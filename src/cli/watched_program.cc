@@ -44,9 +44,14 @@ Result<WatchedProgram> WatchedProgram::start(const std::string& path, std::vecto
     ::sigaction(kForwarded[i], nullptr, &before[i]);
     if (before[i].sa_handler != SIG_IGN) ::sigaction(kForwarded[i], &catching, nullptr);
   }
+  // Who reads what we say may stop reading; the program and the files at the end do not depend on that.
+  struct sigaction pipe_before{}, ignoring{};
+  ignoring.sa_handler = SIG_IGN;
+  ::sigaction(SIGPIPE, &ignoring, &pipe_before);
   const pid_t child = ::fork();
   if (child == 0) {
     for (size_t i = 0; i < kForwarded.size(); ++i) ::sigaction(kForwarded[i], &before[i], nullptr);
+    ::sigaction(SIGPIPE, &pipe_before, nullptr);
     ::execv(path.c_str(), argv.data());
     ::_exit(kCannotExecute);
   }
@@ -64,7 +69,7 @@ bool WatchedProgram::wait(int timeout_ms) {
   if (::waitpid(pid_, &status, WNOHANG) != pid_) return false;
   forward_to = 0;
   ended_ = true;
-  killed_ = WIFSIGNALED(status);
+  if (WIFSIGNALED(status)) signal_ = WTERMSIG(status);
   status_ = shell_status(status);
   return true;
 }

@@ -25,7 +25,8 @@ class WatchedProgram {
   bool wait(int timeout_ms);
   // As a shell gives it.
   int status() const { return status_; }
-  bool killed_by_signal() const { return killed_; }
+  // That ended it; 0: none did.
+  int signal() const { return signal_; }
   // Once for each time that the user asked.
   static bool interrupted();
 
@@ -35,7 +36,7 @@ class WatchedProgram {
   UniqueFd pidfd_;
   int status_ = 0;
   bool ended_ = false;
-  bool killed_ = false;
+  int signal_ = 0;
 };
 
 }  // namespace causeway::cli

@@ -185,6 +185,15 @@ uint32_t Arena::take(Table which, uint32_t count) {
   return used;
 }
 
+const Module* Arena::module_at(uint64_t address) const {
+  for (uint32_t i = used<Module>(); i-- > 1;) {
+    const Module& module = at<Module>(ModuleId(i));
+    const uint64_t end = std::atomic_ref(const_cast<uint64_t&>(module.end)).load(std::memory_order_acquire);
+    if (address >= module.begin && address < end) return &module;
+  }
+  return nullptr;
+}
+
 uint64_t Arena::memory_used() const {
   uint64_t bytes = kPage;
   for (unsigned i = 0; i < kFirstOwn; ++i) {

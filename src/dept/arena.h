@@ -77,7 +77,9 @@ template <> struct TableOf<Object> { static constexpr Table kTable = Table::kObj
 template <> struct TableOf<Edge> { static constexpr Table kTable = Table::kEdge; using Id = EdgeId; };
 template <> struct TableOf<Witness> { static constexpr Table kTable = Table::kWitness; using Id = WitnessId; };
 template <> struct TableOf<Thread> { static constexpr Table kTable = Table::kThread; using Id = ThreadId; };
+template <> struct TableOf<ThreadState> { static constexpr Table kTable = Table::kThreadState; using Id = StateId; };
 template <> struct TableOf<Stack> { static constexpr Table kTable = Table::kStack; using Id = StackId; };
+template <> struct TableOf<Module> { static constexpr Table kTable = Table::kModule; using Id = ModuleId; };
 template <> struct TableOf<Report> { static constexpr Table kTable = Table::kReport; using Id = ReportId; };
 
 class Arena {
@@ -159,6 +161,8 @@ class Arena {
   Frames frames(StackId id) const;
   // One level of a stack: a program counter as it is, a line of source by its interned "file:line".
   Frame frame_of(const Site& site);
+  // What was loaded there last; nullptr: nothing.
+  const Module* module_at(uint64_t address) const;
 
   void count(Counter counter, uint64_t n = 1) {
     header().counters[static_cast<unsigned>(counter)].fetch_add(n, std::memory_order_relaxed);

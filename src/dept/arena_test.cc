@@ -147,9 +147,7 @@ uint64_t read_all(const Arena& arena) {
       sum += arena.text(arena.at<Object>(w.to_object).name).size();
     }
   }
-  for (uint32_t i = 0; i < arena.used(Table::kThreadState); ++i) {
-    sum += static_cast<const ThreadState*>(arena.record(Table::kThreadState, i))->held_list[kMaxHeld - 1].wgen;
-  }
+  for (uint32_t i = 0; i < arena.used<ThreadState>(); ++i) sum += arena.at<ThreadState>(StateId(i)).held_list[kMaxHeld - 1].wgen;
   for (uint32_t i = 0; i < arena.used<Stack>(); ++i) sum += arena.frames(StackId(i)).depth;
   return sum;
 }

@@ -126,12 +126,8 @@ ReportId Graph::report(Problem problem, Misuse misuse, Level level, ThreadId thr
 
 uint64_t Graph::stable_name(Frame frame) const {
   if (frame.is_source()) return dept::hash_of(arena_.text(frame.source()));
-  for (uint32_t i = arena_.used(Table::kModule); i-- > 1;) {
-    const Module& module = *static_cast<const Module*>(static_cast<const Arena&>(arena_).record(Table::kModule, i));
-    if (frame.pc() < module.begin || frame.pc() >= module.end) continue;
-    return mix(dept::hash_of(arena_.text(module.path)), frame.pc() - module.bias);
-  }
-  return frame.pc();
+  const Module* module = arena_.module_at(frame.pc());
+  return module == nullptr ? frame.pc() : mix(dept::hash_of(arena_.text(module->path)), frame.pc() - module->bias);
 }
 
 }  // namespace causeway::dept

@@ -19,6 +19,8 @@ enum class StackId : uint32_t { kNone };
 enum class StringId : uint32_t { kNone };
 enum class ClockId : uint32_t { kNone };
 enum class ReportId : uint32_t { kNone };
+enum class StateId : uint32_t { kNone };
+enum class ModuleId : uint32_t { kNone };
 
 template <typename Id>
 constexpr uint32_t index_of(Id id) {

@@ -175,13 +175,12 @@ struct Owner {
 };
 Owner find_owner(Tracker& tracker, ObjectId object) {
   Arena& arena = tracker.arena();
-  const uint32_t states = arena.table(Table::kThreadState).used.load(std::memory_order_acquire);
-  for (uint32_t i = 1; i < states; ++i) {
-    auto* state = static_cast<ThreadState*>(arena.record(Table::kThreadState, i));
-    if (state->thread.load(std::memory_order_acquire) == 0) continue;
-    const uint32_t count = state->held();
+  for (uint32_t i = 1, used = arena.used<ThreadState>(); i < used; ++i) {
+    ThreadState& state = arena.at<ThreadState>(StateId(i));
+    if (state.thread.load(std::memory_order_acquire) == 0) continue;
+    const uint32_t count = state.held();
     for (uint32_t j = count < kMaxHeld ? count : kMaxHeld; j-- != 0;) {
-      if (state->held_list[j].object == object) return {state, state->held_list[j]};
+      if (state.held_list[j].object == object) return {&state, state.held_list[j]};
     }
   }
   return {};

@@ -15,11 +15,10 @@ bool may_be_handed_over(const Object& object) {
 }
 
 ThreadState* state_of(Arena& arena, ObjectId exit) {
-  const uint32_t states = arena.table(Table::kThreadState).used.load(std::memory_order_acquire);
-  for (uint32_t i = 1; i < states; ++i) {
-    auto* state = static_cast<ThreadState*>(arena.record(Table::kThreadState, i));
-    const auto thread = ThreadId(state->thread.load(std::memory_order_acquire));
-    if (thread != ThreadId::kNone && arena.at<Thread>(thread).object.load(std::memory_order_relaxed) == index_of(exit)) return state;
+  for (uint32_t i = 1, used = arena.used<ThreadState>(); i < used; ++i) {
+    ThreadState& state = arena.at<ThreadState>(StateId(i));
+    const auto thread = ThreadId(state.thread.load(std::memory_order_acquire));
+    if (thread != ThreadId::kNone && arena.at<Thread>(thread).object.load(std::memory_order_relaxed) == index_of(exit)) return &state;
   }
   return nullptr;
 }

@@ -16,22 +16,19 @@ namespace causeway::dept {
 namespace {
 
 // A free state that an ended thread has left, or a new one.
-ThreadState* take_state(Arena& arena, std::atomic<uint32_t>& free, ThreadId thread, uint32_t* index) {
+ThreadState* take_state(Arena& arena, std::atomic<uint32_t>& free, ThreadId thread, StateId* id) {
   if (free.load(std::memory_order_relaxed) != 0) {
-    const uint32_t used = arena.table(Table::kThreadState).used.load(std::memory_order_acquire);
-    for (uint32_t i = 1; i < used; ++i) {
-      auto* state = static_cast<ThreadState*>(arena.record(Table::kThreadState, i));
+    for (uint32_t i = 1, used = arena.used<ThreadState>(); i < used; ++i) {
+      ThreadState& state = arena.at<ThreadState>(StateId(i));
       uint32_t nobody = 0;
-      if (!state->thread.compare_exchange_strong(nobody, index_of(thread))) continue;
+      if (!state.thread.compare_exchange_strong(nobody, index_of(thread))) continue;
       free.fetch_sub(1);
-      *index = i;
-      return state;
+      *id = StateId(i);
+      return &state;
     }
   }
-  *index = arena.take(Table::kThreadState, 1);
-  if (*index == 0) return nullptr;
-  auto* state = static_cast<ThreadState*>(arena.record(Table::kThreadState, *index));
-  state->thread.store(index_of(thread), std::memory_order_release);
+  ThreadState* state = arena.add<ThreadState>(id);
+  if (state != nullptr) state->thread.store(index_of(thread), std::memory_order_release);
   return state;
 }
 
@@ -63,8 +60,8 @@ ThreadId Tracker::describe_thread(ThreadContext* creator, uint64_t start_routine
 ThreadState* Tracker::adopt(ThreadContext* self, ThreadId known) {
   const ThreadId id = known != ThreadId::kNone ? known : describe_thread(nullptr, 0, StackId::kNone);
   if (id == ThreadId::kNone) return nullptr;
-  uint32_t index = 0;
-  ThreadState* state = take_state(arena_, threads_free_, id, &index);
+  StateId place;
+  ThreadState* state = take_state(arena_, threads_free_, id, &place);
   if (state == nullptr) return nullptr;
   self->state = detail::tls.state = state;
   self->thread = id;
@@ -75,7 +72,7 @@ ThreadState* Tracker::adopt(ThreadContext* self, ThreadId known) {
   self->locks_told = 0;
   Thread& thread = arena_.at<Thread>(id);
   thread.tid = ::gettid();
-  thread.state.store(index, std::memory_order_release);
+  thread.state.store(index_of(place), std::memory_order_release);
   order_.thread_begins(*self);
   EngineLockGuard hold(threads_lock_);
   self->next_thread = threads_;

@@ -111,7 +111,7 @@ class Threads_ : public TrackerTest {};
 
 TEST_F(Threads_, StatesAreUsedAgain) {
   for (int i = 0; i < 200; ++i) thread([] { ThreadContext::current(); });
-  EXPECT_LT(arena().table(Table::kThreadState).used.load(), 4u);
+  EXPECT_LT(arena().used<ThreadState>(), 4u);
   EXPECT_EQ(arena().counted(Counter::kThreadsWithoutState), 0u);
 }
 

@@ -42,7 +42,7 @@ Result<UniqueFd> lock(const std::string& path) {
 Result<Pasts> read(int fd) {
   struct stat status{};
   if (::fstat(fd, &status) != 0) return fail_with_errno("cannot look at it");
-  if (!S_ISREG(status.st_mode)) return fail(EINVAL, "this is no file");
+  if (!S_ISREG(status.st_mode)) return fail(EINVAL, "this is not a plain file: name another");
   if (status.st_size > kMaxSize) return fail(EFBIG, "it is too large: remove it, and begin anew");
   std::string text(static_cast<size_t>(status.st_size), '\0');
   for (size_t at = 0; at < text.size();) {

@@ -23,8 +23,8 @@ class OneRun {
  public:
   OneRun(const std::string& path, uint64_t base, uint8_t build = 1) : base_(base), path_(path), recorded_(path) {
     dept::Arena& arena = recorded_.arena;
-    const uint32_t at = arena.take(dept::Table::kModule, 1);
-    auto& module = *static_cast<dept::Module*>(arena.record(dept::Table::kModule, at));
+    dept::ModuleId id;
+    dept::Module& module = *arena.add<dept::Module>(&id);
     module.begin = module.bias = base;
     module.path = arena.intern("/usr/bin/prog");
     module.build_id_size = 1;

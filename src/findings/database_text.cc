@@ -217,15 +217,16 @@ std::string write_pasts(const Pasts& pasts) {
 Result<Pasts> parse_pasts(const std::string& text) {
   const json all = json::parse(text, nullptr, false);
   try {
-    if (all.is_discarded() || !all.is_object() || all.value("format", "") != kFormat) return fail(EINVAL, "this is no database of causeway dept");
+    if (all.is_discarded() || !all.is_object() || all.value("format", "") != kFormat)
+      return fail(EINVAL, "this is no database of causeway dept: name another file");
     if (all.at("version") != kVersion) return fail(ENOTSUP, "it is of another version of causeway: remove it, and begin anew");
     Pasts pasts;
     for (const auto& [program, past] : all.at("programs").items()) pasts.emplace(program, parse_past(past));
     return pasts;
   } catch (const Damaged&) {
-    return fail(EINVAL, "this database of causeway dept is damaged");
+    return fail(EINVAL, "this database of causeway dept is damaged: remove it, and begin anew");
   } catch (const json::exception&) {
-    return fail(EINVAL, "this database of causeway dept is damaged");
+    return fail(EINVAL, "this database of causeway dept is damaged: remove it, and begin anew");
   }
 }
 

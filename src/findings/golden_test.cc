@@ -38,7 +38,12 @@ Outcome example_outcome() {
   process.memory = 70000;
   process.counters = {{"locks", 1200}};
   process.dropped = {{"stacks", 7}};
-  outcome.processes = {process};
+  Outcome::Process child;
+  child.pid = 4010;
+  child.program = "/usr/bin/helper";
+  child.threads = child.edges = 1;
+  outcome.processes = {process, child};
+  outcome.ended_by = "SIGSEGV (Segmentation fault)";
   outcome.not_observed = {"12 futex system calls that no known primitive made"};
   outcome.unused_suppressions = {"dept.supp:3: function old_code"};
   outcome.suppressed = 1;
@@ -61,7 +66,7 @@ TEST(Golden, FullStacksShowWrappers) {
 
 TEST(Golden, SummaryJsonAndSarif) {
   const Outcome outcome = example_outcome();
-  expect_golden("summary.txt", render_summary(outcome, Level::kLikely, true));
+  expect_golden("summary.txt", render_summary(outcome, Level::kLikely, true) + render_summary(outcome, Level::kPossible, false));
   expect_golden("outcome.json", to_json(outcome).dump(1) + "\n");
   expect_golden("outcome.sarif", to_sarif(outcome).dump(1) + "\n");
 }

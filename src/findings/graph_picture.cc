@@ -4,6 +4,8 @@
 
 #include <map>
 
+#include "findings/render.h"
+
 namespace causeway::findings {
 namespace {
 
@@ -17,6 +19,19 @@ std::string quoted(const std::string& text) {
 }
 
 }  // namespace
+
+std::string dot(const Finding& finding) {
+  std::string out = fmt::format("digraph {} {{\n  label={};\n  node [shape=box];\n", quoted("finding " + finding.id),
+                                quoted(fmt::format("{}: {}", name_of(finding.level), finding.title)));
+  for (size_t i = 0; i < finding.hops.size(); ++i) out += fmt::format("  n{} [label={}];\n", i, quoted(in_words(finding.hops[i].owed)));
+  for (size_t i = 0; i < finding.hops.size(); ++i) {
+    const Hop& hop = finding.hops[i];
+    out += fmt::format("  n{} -> n{} [label={}{}];\n", i, (i + 1) % finding.hops.size(),
+                       quoted(fmt::format("{} waits at {}", in_words(hop.thread), place(hop.wait))),
+                       hop.same_object ? "" : ", style=dashed");
+  }
+  return out + "}\n";
+}
 
 std::string graph_picture(const Recordings& recordings) {
   using dept::ClassId;

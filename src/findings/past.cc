@@ -1,12 +1,10 @@
 #include "findings/past.h"
 
 #include <fmt/format.h>
-#include <string.h>
 
 #include <algorithm>
 
-#include "base/printable.h"
-#include "findings/story.h"
+#include "findings/recorded_text.h"
 
 namespace causeway::findings {
 
@@ -23,19 +21,8 @@ using dept::WitnessId;
 
 namespace {
 
-constexpr size_t kMaxText = 4096;
 constexpr uint64_t kMaxClock = 1023;
 constexpr uint32_t kOfOneRun = ~0u;  // any object that other runs do not know
-
-std::string text_of(const Arena& arena, dept::StringId id) { return printable(arena.text(id).substr(0, kMaxText)); }
-
-const dept::Module& module_at(const Arena& arena, uint32_t i) {
-  return *static_cast<const dept::Module*>(arena.record(Table::kModule, i));
-}
-
-std::string build_id_of(const dept::Module& module) {
-  return hexadecimal(module.build_id, std::min<size_t>(module.build_id_size, sizeof module.build_id));
-}
 
 // Takes one recording's ids to those of a past.
 class Reading {
@@ -52,13 +39,9 @@ class Reading {
 
  private:
   Past::Place place(uint64_t address) {
-    for (uint32_t i = arena_.used(Table::kModule); i-- > 1;) {
-      const dept::Module& module = module_at(arena_, i);
-      if (address < module.begin || address >= module.end) continue;
-      const uint32_t number = past_.modules.add({text_of(arena_, module.path), build_id_of(module)});
-      return {number, address - module.bias, ""};
-    }
-    return {};
+    const dept::Module* module = arena_.module_at(address);
+    if (module == nullptr) return {};
+    return {past_.modules.add({text_of(arena_, module->path), build_id_of(*module)}), address - module->bias, ""};
   }
   Past::Place place(dept::Frame frame) {
     if (frame.is_source()) return {0, 0, text_of(arena_, frame.source())};
@@ -85,7 +68,7 @@ class Reading {
       const uint32_t created = stack(thread.created);
       const uint32_t role = past_.roles.add({start, created, ordinals[{start, created}]++, thread.level});
       if (past_.thread_names.size() < past_.roles.size())
-        past_.thread_names.push_back(printable(std::string_view(thread.name, ::strnlen(thread.name, sizeof thread.name))));
+        past_.thread_names.push_back(findings::name_of(thread));
       roles_[i] = role;
       thread_objects_[thread.object.load(std::memory_order_relaxed)] = role;
       Past::Lived& lived = run_.threads[role];
@@ -219,9 +202,9 @@ class Reading {
 }  // namespace
 
 std::string Past::program_of(const Arena& arena) {
-  const std::string path = text_of(arena, dept::StringId(arena.header().program.load(std::memory_order_relaxed)));
-  for (uint32_t i = 1, used = arena.used(Table::kModule); i < used; ++i) {
-    const dept::Module& module = module_at(arena, i);
+  const std::string path = path_of_program(arena);
+  for (uint32_t i = 1, used = arena.used<dept::Module>(); i < used; ++i) {
+    const dept::Module& module = arena.at<dept::Module>(dept::ModuleId(i));
     // The loader names the program itself '' or by its path.
     const std::string name = text_of(arena, module.path);
     if ((name.empty() || name == path) && module.build_id_size > 0) return build_id_of(module);
@@ -231,7 +214,7 @@ std::string Past::program_of(const Arena& arena) {
 
 bool Past::add(const Arena& arena) {
   if (runs.size() >= kMostRuns) return false;
-  if (path.empty()) path = text_of(arena, dept::StringId(arena.header().program.load(std::memory_order_relaxed)));
+  if (path.empty()) path = path_of_program(arena);
   return Reading(arena, *this).read();
 }
 

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/unique_fd.h"
+#include "findings/recorded_text.h"
 
 namespace causeway::findings {
 namespace {
@@ -18,6 +19,8 @@ uint64_t bytes_of(const std::string& path, const dept::Arena& arena) {
   struct stat status;
   return ::stat(path.c_str(), &status) == 0 ? static_cast<uint64_t>(status.st_blocks) * 512 : arena.memory_used();
 }
+
+constexpr const char* kNone = "there is no recording: want a directory that --keep has made, or a file of it";
 
 constexpr std::array kTables = {std::pair(dept::Table::kClass, "classes"),     std::pair(dept::Table::kObject, "objects"),
                                 std::pair(dept::Table::kEdge, "dependencies"), std::pair(dept::Table::kWitness, "witnesses"),
@@ -48,8 +51,8 @@ bool Recordings::open(const std::string& path) {
 Status Recordings::look() {
   std::error_code error;
   if (!std::filesystem::is_directory(where_, error)) {
-    if (!std::filesystem::exists(where_, error)) return fail(ENOENT, "there is no recording");
-    return open(where_) ? Status() : fail(EINVAL, "this is no recording of causeway dept");
+    if (!std::filesystem::exists(where_, error)) return fail(ENOENT, kNone);
+    return open(where_) ? Status() : fail(EINVAL, "this is no recording, or of another version of causeway dept");
   }
   std::vector<std::string> paths;
   for (const auto& entry : std::filesystem::directory_iterator(where_, error))
@@ -57,7 +60,7 @@ Status Recordings::look() {
   if (error) return fail(error.value(), "cannot read the directory of recordings");
   std::sort(paths.begin(), paths.end());
   for (const std::string& path : paths) open(path);
-  return recordings_.empty() ? fail(ENOENT, "there is no recording") : Status();
+  return recordings_.empty() ? fail(ENOENT, kNone) : Status();
 }
 
 std::vector<Finding> Recordings::news(Level named) {
@@ -91,7 +94,7 @@ std::vector<Finding> Recordings::news(Level named) {
 }
 
 void Recordings::fill(Outcome* outcome) const {
-  uint64_t by_hand = 0, without_state = 0;
+  uint64_t by_hand = 0, without_state = 0, room_for_threads = 0;
   for (const auto& recording : recordings_) {
     const dept::Arena& arena = recording->arena;
     Outcome::Process process;
@@ -108,14 +111,16 @@ void Recordings::fill(Outcome* outcome) const {
       if (const uint64_t count = arena.counted(dept::Counter(i)); count > 0) process.counters.emplace_back(name_of(dept::Counter(i)), count);
     for (const auto& [table, name] : kTables)
       if (const uint64_t lost = arena.table(table).dropped.load(std::memory_order_relaxed); lost > 0) process.dropped.emplace_back(name, lost);
-    process.stopped = recording->story.text(dept::StringId(arena.header().stopped.load(std::memory_order_relaxed)));
+    process.stopped = text_of(arena, dept::StringId(arena.header().stopped.load(std::memory_order_relaxed)));
     outcome->processes.push_back(std::move(process));
     by_hand += arena.counted(dept::Counter::kRawFutex);
     without_state += arena.counted(dept::Counter::kThreadsWithoutState);
+    room_for_threads = arena.capacity(dept::Table::kThreadState) - 1;
   }
   if (by_hand > 0)
     outcome->not_observed.push_back(fmt::format("{} futex calls by hand: locks of the program's own making, told as far as they can be inferred", by_hand));
-  if (without_state > 0) outcome->not_observed.push_back(fmt::format("{} threads for which there was no room", without_state));
+  if (without_state > 0)
+    outcome->not_observed.push_back(fmt::format("{} threads: there is room for {} that live at a time", without_state, room_for_threads));
 }
 
 }  // namespace causeway::findings

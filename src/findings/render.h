@@ -33,6 +33,7 @@ struct Outcome {
     std::string stopped;             // why its tracker stopped; "": it did not
   };
   std::vector<Process> processes;
+  std::string ended_by;              // signal that ended the program; "": none
   std::vector<std::string> not_observed;
   std::vector<std::string> unused_suppressions;
   uint64_t suppressed = 0;           // findings

@@ -25,15 +25,6 @@ std::string xml(const std::string& text) {
   return out;
 }
 
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out + "\"";
-}
-
 struct Point {
   double x, y;
 };
@@ -52,19 +43,6 @@ std::string shortened(const std::string& text, size_t max) {
 }
 
 }  // namespace
-
-std::string dot(const Finding& finding) {
-  std::string out = fmt::format("digraph {} {{\n  label={};\n  node [shape=box];\n", quoted("finding " + finding.id),
-                                quoted(fmt::format("{}: {}", name_of(finding.level), finding.title)));
-  for (size_t i = 0; i < finding.hops.size(); ++i) out += fmt::format("  n{} [label={}];\n", i, quoted(in_words(finding.hops[i].owed)));
-  for (size_t i = 0; i < finding.hops.size(); ++i) {
-    const Hop& hop = finding.hops[i];
-    out += fmt::format("  n{} -> n{} [label={}{}];\n", i, (i + 1) % finding.hops.size(),
-                       quoted(fmt::format("{} waits at {}", in_words(hop.thread), place(hop.wait))),
-                       hop.same_object ? "" : ", style=dashed");
-  }
-  return out + "}\n";
-}
 
 std::string svg(const Finding& finding) {
   const size_t count = finding.hops.size();

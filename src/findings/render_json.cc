@@ -104,7 +104,7 @@ json to_json(const Outcome& outcome) {
                          {"edges", process.edges}, {"witnesses", process.witnesses}, {"threads", process.threads},
                          {"stacks", process.stacks}, {"memory_bytes", process.memory}, {"counters", pairs(process.counters)},
                          {"dropped", pairs(process.dropped)}, {"stopped", process.stopped}});
-  return {{"schema", "causeway-dept-1"}, {"program", outcome.program}, {"levels", levels}, {"findings", findings},
+  return {{"schema", "causeway-dept-1"}, {"program", outcome.program}, {"ended_by", outcome.ended_by}, {"levels", levels}, {"findings", findings},
           {"suppressed", outcome.suppressed}, {"known", outcome.known}, {"processes", processes},
           {"not_observed", outcome.not_observed}, {"unused_suppressions", outcome.unused_suppressions}};
 }

@@ -135,6 +135,16 @@ std::string render_summary(const Outcome& outcome, Level shown, bool stats) {
   if (told < outcome.findings.size()) line(out, 6, "those below '{}' are not shown (--level)", name_of(shown));
   if (outcome.suppressed > 0) line(out, 6, "{} suppressed", outcome.suppressed);
   if (outcome.known > 0) line(out, 6, "{} in the baseline", outcome.known);
+  if (!outcome.ended_by.empty()) line(out, 6, "the program was ended by {}", outcome.ended_by);
+  if (const size_t count = outcome.processes.size(); count > 1 && !stats) {
+    uint64_t threads = 0, edges = 0;
+    for (const Outcome::Process& process : outcome.processes) {
+      threads += process.threads;
+      edges += process.edges;
+    }
+    line(out, 6, "{} processes: {} thread{}, {} dependenc{} (each: --stats)", count, threads, plural(threads), edges,
+         edges == 1 ? "y" : "ies");
+  }
   for (const Outcome::Process& process : outcome.processes) {
     const bool lost = !process.dropped.empty() || !process.stopped.empty();
     if (!stats && outcome.processes.size() > 1 && !lost) continue;

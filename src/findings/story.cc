@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/printable.h"
+#include "findings/recorded_text.h"
 #include "findings/words.h"
 
 namespace causeway::findings {
@@ -17,13 +18,10 @@ using dept::EdgeId;
 using dept::index_of;
 using dept::ObjectId;
 using dept::StackId;
-using dept::Table;
 using dept::ThreadId;
 using dept::Witness;
 
 namespace {
-
-constexpr size_t kMaxText = 4096;
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
@@ -51,12 +49,6 @@ std::string name_of_interruption(unsigned irq) {
 
 }  // namespace
 
-std::string hexadecimal(const uint8_t* bytes, size_t count) {
-  std::string text;
-  for (size_t i = 0; i < count; ++i) text += fmt::format("{:02x}", bytes[i]);
-  return text;
-}
-
 void complete(Trace* start, const Trace& wait) {
   // One frame, which may be several lines.
   const auto frames = std::count_if(start->begin(), start->end(), [](const CodeLine& line) { return !line.inlined; });
@@ -83,48 +75,33 @@ void tell_apart(Finding* finding) {
       thing->name += fmt::format("{}{:#x}", thing->name.empty() ? "at " : " at ", thing->address);
 }
 
-std::string Story::text(dept::StringId id) const { return printable(arena_.text(id).substr(0, kMaxText)); }
-
 std::string Story::program() const {
-  return base_name(text(dept::StringId(arena_.header().program.load(std::memory_order_relaxed))));
-}
-
-const Story::Loaded* Story::module_of(uint64_t address) {
-  const uint32_t known = arena_.used(Table::kModule);
-  for (uint32_t i = static_cast<uint32_t>(modules_.size()) + 1; i < known; ++i) {
-    const auto& module = *static_cast<const dept::Module*>(arena_.record(Table::kModule, i));
-    const uint64_t end = std::atomic_ref(const_cast<uint64_t&>(module.end)).load(std::memory_order_acquire);
-    if (end == 0) break;  // being written
-    modules_.push_back({module.begin, end, module.bias, std::string(arena_.text(module.path).substr(0, kMaxText)),
-                        hexadecimal(module.build_id, std::min<size_t>(module.build_id_size, sizeof module.build_id))});
-  }
-  for (auto at = modules_.rbegin(); at != modules_.rend(); ++at)
-    if (address >= at->begin && address < at->end) return &*at;
-  return nullptr;
+  return base_name(path_of_program(arena_));
 }
 
 void Story::add_frame(dept::Frame frame, bool is_call, Trace* trace) {
   if (frame.is_source()) {
-    trace->push_back(parse_source(text(frame.source())));
+    trace->push_back(parse_source(text_of(arena_, frame.source())));
     return;
   }
   // A return address may be the next line's, or the next function's.
   const uint64_t pc = frame.pc() - (is_call && frame.pc() > 0 ? 1 : 0);
-  const Loaded* module = module_of(pc);
+  const dept::Module* module = arena_.module_at(pc);
   if (module == nullptr) {
     CodeLine line;
     line.function = fmt::format("{:#x}", frame.pc());
     trace->push_back(line);
     return;
   }
+  const std::string path = path_of(arena_, *module);
   if (names_ == Names::kModules) {
     CodeLine line;
-    line.module = printable(module->path);
+    line.module = printable(path);
     trace->push_back(line);
     return;
   }
-  const Trace& lines = symbols_.code(module->path, pc - module->bias, module->build_id);
-  const bool is_ours = base_name(module->path).starts_with("libcauseway-dept");
+  const Trace& lines = symbols_.code(path, pc - module->bias, build_id_of(*module));
+  const bool is_ours = base_name(path).starts_with("libcauseway-dept");
   for (CodeLine line : lines) {
     line.folded = line.folded || is_ours;
     trace->push_back(std::move(line));
@@ -150,7 +127,7 @@ Actor Story::actor(ThreadId id) {
   const dept::Thread& thread = arena_.at<dept::Thread>(id);
   actor.id = index_of(id);
   actor.tid = thread.tid;
-  actor.name = printable(std::string_view(thread.name, ::strnlen(thread.name, sizeof thread.name)));
+  actor.name = findings::name_of(thread);
   if (thread.start_routine != 0) {
     Trace lines;
     add_frame(dept::Frame::pc(thread.start_routine), false, &lines);
@@ -168,10 +145,10 @@ std::string Story::name_of_object(ObjectId id, bool* is_place) {
     for (uint32_t i = 1, used = arena_.used<dept::Thread>(); i < used; ++i)
       if (arena_.at<dept::Thread>(ThreadId(i)).object.load(std::memory_order_relaxed) == index_of(id))
         return in_words(actor(ThreadId(i)));
-  std::string name = text(object.name);
+  std::string name = text_of(arena_, object.name);
   if (!name.empty()) return name;
-  if (const Loaded* module = module_of(object.address); names_ == Names::kAll && module != nullptr && object.address != 0)
-    if (auto symbol = symbols_.data(module->path, object.address - module->bias, module->build_id)) return *symbol;
+  if (const dept::Module* module = arena_.module_at(object.address); names_ == Names::kAll && module != nullptr && object.address != 0)
+    if (auto symbol = symbols_.data(path_of(arena_, *module), object.address - module->bias, build_id_of(*module))) return *symbol;
   const Trace birth = trace(object.birth);
   if (birth.empty()) return "";
   *is_place = true;
@@ -184,7 +161,7 @@ Thing Story::thing(ObjectId id, ClassId class_id, dept::Event event) {
   const dept::Object& object = arena_.at<dept::Object>(id);
   thing.event = event;
   thing.object = index_of(id);
-  thing.class_name = text(cls.name);
+  thing.class_name = text_of(arena_, cls.name);
   thing.kind = id != ObjectId::kNone && object.kind != dept::Kind::kUnknown ? object.kind : cls.kind;
   if (id != ObjectId::kNone) {
     thing.address = object.address;

@@ -29,24 +29,16 @@ class Story {
   Trace trace_of(uint64_t pc);
   Thing thing(dept::ObjectId object, dept::ClassId cls, dept::Event event);
   Actor actor(dept::ThreadId thread);
-  std::string text(dept::StringId id) const;
   std::string program() const;  // without directories
-  // Frames of a stack as lines of source, each with all that is inlined; for who keeps them longer than the program's files.
   const dept::Arena& arena() const { return arena_; }
 
  private:
-  struct Loaded {
-    uint64_t begin, end, bias;
-    std::string path, build_id;
-  };
-  const Loaded* module_of(uint64_t address);
   void add_frame(dept::Frame frame, bool is_call, Trace* trace);
   Hop hop(const dept::Hop& recorded);
   std::string name_of_object(dept::ObjectId id, bool* is_place);
 
   const dept::Arena& arena_;
   Symbols& symbols_;
-  std::vector<Loaded> modules_;  // newest last
   Names names_ = Names::kAll;    // of what is being told
 };
 
@@ -54,6 +46,5 @@ class Story {
 void complete(Trace* start, const Trace& wait);
 // Different objects of one name get their addresses added.
 void tell_apart(Finding* finding);
-std::string hexadecimal(const uint8_t* bytes, size_t count);
 
 }  // namespace causeway::findings

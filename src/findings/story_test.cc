@@ -62,8 +62,8 @@ class StoryOfAModule : public ::testing::Test {
     ASSERT_NE(library_, nullptr);
     link_map* map = nullptr;
     ASSERT_EQ(::dlinfo(library_, RTLD_DI_LINKMAP, &map), 0);
-    const uint32_t index = recorded_.arena.take(dept::Table::kModule, 1);
-    auto& module = *static_cast<dept::Module*>(recorded_.arena.record(dept::Table::kModule, index));
+    dept::ModuleId id;
+    dept::Module& module = *recorded_.arena.add<dept::Module>(&id);
     module.begin = module.bias = map->l_addr;
     module.end = map->l_addr + 0x100000;
     module.path = recorded_.arena.intern(CW_FINDINGS_FIXTURE);

@@ -14,6 +14,7 @@
 #include <unordered_map>
 
 #include "base/printable.h"
+#include "findings/recorded_text.h"
 #include "findings/symbols_file.h"
 
 namespace causeway::findings {
@@ -27,12 +28,6 @@ const Dwfl_Callbacks kCallbacks = {
     .section_address = dwfl_offline_section_address,
     .debuginfo_path = &no_debuginfo_path,  // the usual places
 };
-
-std::string hexadecimal(const unsigned char* bytes, int size) {
-  std::string text;
-  for (int i = 0; i < size; ++i) text += fmt::format("{:02x}", bytes[i]);
-  return text;
-}
 
 std::string function_name(Dwarf_Die* die) {
   Dwarf_Attribute attribute;
@@ -65,6 +60,7 @@ void call_site(Dwarf_Die* die, Dwarf_Die* unit, CodeLine* line) {
 }  // namespace
 
 std::string demangled(const char* name) {
+  if (std::strncmp(name, "_Z", 2) != 0) return printable(name);  // by itself "a" would be a type, signed char
   int status = 0;
   char* text = abi::__cxa_demangle(name, nullptr, nullptr, &status);
   if (text == nullptr) return printable(name);
@@ -187,7 +183,7 @@ Symbols::File* Symbols::file(const std::string& path, std::string_view build_id)
   GElf_Addr bias = 0;
   if (dwfl_module_getelf(module, &bias) == nullptr) return &file;
   const int size = dwfl_module_build_id(module, &bits, &where);
-  const std::string found = size > 0 ? hexadecimal(bits, size) : std::string();
+  const std::string found = size > 0 ? hexadecimal(bits, static_cast<size_t>(size)) : std::string();
   if (!build_id.empty() && found != build_id) return &file;  // replaced since
   file.module = module;
   file.bias = bias;

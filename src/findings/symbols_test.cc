@@ -81,6 +81,7 @@ TEST_F(SymbolsTest, AFileThatIsGoneGivesModuleAndOffset) {
 TEST(Demangled, LeavesOutParameters) {
   EXPECT_EQ(demangled("_ZN2ns1fEic"), "ns::f");
   EXPECT_EQ(demangled("main"), "main");
+  EXPECT_EQ(demangled("a"), "a") << "also the code of a type";
   EXPECT_EQ(demangled("_ZN12_GLOBAL__N_13runEv"), "(anonymous namespace)::run");
   EXPECT_EQ(demangled("_ZN1AclEi"), "A::operator()");
   EXPECT_EQ(demangled("_ZNK1A3getEv"), "A::get");

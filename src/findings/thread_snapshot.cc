@@ -5,11 +5,10 @@
 namespace causeway::findings {
 
 std::vector<ThreadNow> snapshot(const dept::Arena& arena) {
-  using dept::ThreadState;
   constexpr auto relaxed = std::memory_order_relaxed;
   std::vector<ThreadNow> threads;
-  for (uint32_t i = 1, used = arena.used(dept::Table::kThreadState); i < used; ++i) {
-    const auto& state = *static_cast<const ThreadState*>(arena.record(dept::Table::kThreadState, i));
+  for (uint32_t i = 1, used = arena.used<dept::ThreadState>(); i < used; ++i) {
+    const dept::ThreadState& state = arena.at<dept::ThreadState>(dept::StateId(i));
     ThreadNow now;
     now.thread = dept::ThreadId(state.thread.load(std::memory_order_acquire));
     if (now.thread == dept::ThreadId::kNone) continue;

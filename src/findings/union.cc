@@ -74,9 +74,10 @@ void Union::describe() {
   header.program.store(index_of(arena_.intern(past_.path)), std::memory_order_relaxed);
   stacks_.assign(past_.stacks.size(), StackId::kNone);
   for (uint32_t i = 1; i < past_.modules.size(); ++i) {
-    const uint32_t at = arena_.take(dept::Table::kModule, 1);
-    if (at != i) return;
-    auto& module = *static_cast<dept::Module*>(arena_.record(dept::Table::kModule, at));
+    dept::ModuleId number;
+    dept::Module* added = arena_.add<dept::Module>(&number);
+    if (added == nullptr) return;
+    dept::Module& module = *added;
     module.begin = module.bias = base_of(i);
     module.path = arena_.intern(past_.modules[i].path);
     const std::string& id = past_.modules[i].build_id;

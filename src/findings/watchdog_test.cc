@@ -39,9 +39,9 @@ class WatchdogTest : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
   dept::ThreadState& state(ThreadId thread) {
-    auto [place, is_new] = states_.try_emplace(thread, 0);
-    if (is_new) place->second = recorded_->arena.take(dept::Table::kThreadState, 1);
-    auto& state = *static_cast<dept::ThreadState*>(recorded_->arena.record(dept::Table::kThreadState, place->second));
+    auto [place, is_new] = states_.try_emplace(thread);
+    if (is_new) recorded_->arena.add<dept::ThreadState>(&place->second);
+    auto& state = recorded_->arena.at<dept::ThreadState>(place->second);
     state.thread = index_of(thread);
     return state;
   }
@@ -81,7 +81,7 @@ class WatchdogTest : public ::testing::Test {
   std::unique_ptr<Recorded> recorded_;
   std::unique_ptr<Recordings> recordings_;
   std::unique_ptr<Watchdog> watchdog_;
-  std::map<ThreadId, uint32_t> states_;
+  std::map<ThreadId, dept::StateId> states_;
   ThreadId main_, one_, two_;
   ObjectId a_, b_, cond_;
 };

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/single_threaded.h>
 #include <unistd.h>
 
@@ -89,7 +90,7 @@ bool begin_child() {
   const int fd = environment.create_arena_file();
   const int result = Tracker::child_after_fork(fd < 0 ? -1 : fd);
   if (fd >= 0) raw(SYS_close, fd);
-  if (result < 0) say("cannot track the child of a fork: errno ", -result);
+  if (result < 0) say("cannot track the child of a fork: ", strerrorname_np(-result));
   const bool is_on = result == 0 && Tracker::is_on();
   if (is_on) {
     describe_process();
@@ -108,7 +109,7 @@ bool start(char** variables) {
   environment.read(variables);
   int result = -1;
   if (!environment.has_directory()) {
-    say("CAUSEWAY_DEPT_DIR is not set: this program is not tracked");
+    say("CAUSEWAY_DEPT_DIR is not set, and this process is not tracked: start it with causeway dept");
   } else if (const int fd = environment.create_arena_file(); fd >= 0) {
     dept::Settings settings = environment.settings();
     settings.fd = fd;
@@ -116,7 +117,7 @@ bool start(char** variables) {
     know_places();
     result = Tracker::start(settings);
     raw(SYS_close, fd);
-    if (result < 0) say("cannot track: errno ", -result);
+    if (result < 0) say("cannot track this process: ", strerrorname_np(-result));
   }
   if (result == 0) {
     if (!environment.follows()) Environment::forget_us(variables);

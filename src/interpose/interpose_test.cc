@@ -20,9 +20,8 @@ uint64_t reports_of(const TrackedRun& run) {
 
 unsigned locks_held(const Arena& arena) {
   unsigned held = 0;
-  for (uint32_t i = 1; i < arena.table(dept::Table::kThreadState).used; ++i) {
-    const auto& state = *static_cast<const dept::ThreadState*>(
-        const_cast<Arena&>(arena).record(dept::Table::kThreadState, i));
+  for (uint32_t i = 1; i < arena.used<dept::ThreadState>(); ++i) {
+    const dept::ThreadState& state = arena.at<dept::ThreadState>(dept::StateId(i));
     if (state.thread != 0) held += state.held();
   }
   return held;
@@ -48,7 +47,7 @@ TEST(Interpose, ProgramWithoutThreads) { expect_same_output("plain"); }
 TEST(Interpose, SaysOnceThatItHasNoDirectory) {
   const TrackedRun run = TrackedRun::without_directory("thread_end");
   EXPECT_TRUE(run.exited_well());
-  EXPECT_EQ(run.err, "causeway-dept: CAUSEWAY_DEPT_DIR is not set: this program is not tracked\n");
+  EXPECT_EQ(run.err, "causeway-dept: CAUSEWAY_DEPT_DIR is not set, and this process is not tracked: start it with causeway dept\n");
 }
 
 TEST(Interpose, NamesOptionsItDoesNotKnow) {
@@ -112,8 +111,8 @@ TEST(Interpose, ModulesAreRecorded) {
   ASSERT_EQ(run.arenas.size(), 1u);
   Arena& arena = *run.arenas[0];
   bool itself = false, libc = false;
-  for (uint32_t i = 1; i < arena.table(dept::Table::kModule).used; ++i) {
-    const auto& module = *static_cast<const dept::Module*>(arena.record(dept::Table::kModule, i));
+  for (uint32_t i = 1; i < arena.used<dept::Module>(); ++i) {
+    const dept::Module& module = arena.at<dept::Module>(dept::ModuleId(i));
     const std::string path(arena.text(module.path));
     EXPECT_LT(module.begin, module.end);
     itself |= path.ends_with("dept_early_program");

@@ -215,11 +215,12 @@ __attribute__((visibility("hidden"), used)) void* causeway_dlsym_begins(const vo
 
 }  // extern "C"
 
+// \begins says where \name goes on, and is given the address of who calls.
 asm(R"(
-  .text
-  .globl dlsym
-  .type dlsym, @function
-dlsym:
+  .macro ask_and_go_on name, begins, caller
+  .globl \name
+  .type \name, @function
+\name:
   .cfi_startproc
   push %rdi
   .cfi_adjust_cfa_offset 8
@@ -227,8 +228,8 @@ dlsym:
   .cfi_adjust_cfa_offset 8
   sub $8, %rsp
   .cfi_adjust_cfa_offset 8
-  mov 24(%rsp), %rdi
-  call causeway_dlsym_begins
+  mov 24(%rsp), %\caller
+  call \begins
   add $8, %rsp
   .cfi_adjust_cfa_offset -8
   pop %rsi
@@ -237,29 +238,13 @@ dlsym:
   .cfi_adjust_cfa_offset -8
   jmp *%rax
   .cfi_endproc
-  .size dlsym, . - dlsym
+  .size \name, . - \name
+  .endm
 
-  .globl dlopen
-  .type dlopen, @function
-dlopen:
-  .cfi_startproc
-  push %rdi
-  .cfi_adjust_cfa_offset 8
-  push %rsi
-  .cfi_adjust_cfa_offset 8
-  sub $8, %rsp
-  .cfi_adjust_cfa_offset 8
-  mov 24(%rsp), %rdx
-  call causeway_dlopen_begins
-  add $8, %rsp
-  .cfi_adjust_cfa_offset -8
-  pop %rsi
-  .cfi_adjust_cfa_offset -8
-  pop %rdi
-  .cfi_adjust_cfa_offset -8
-  jmp *%rax
-  .cfi_endproc
-  .size dlopen, . - dlopen
+  .text
+  ask_and_go_on dlsym, causeway_dlsym_begins, rdi
+  ask_and_go_on dlopen, causeway_dlopen_begins, rdx
+  .purgem ask_and_go_on
 )");
 
 #endif

@@ -17,7 +17,7 @@ namespace causeway::interpose {
 namespace {
 
 using dept::Module;
-using dept::Table;
+using dept::ModuleId;
 
 struct Pass {
   dept::Arena& arena;
@@ -25,10 +25,6 @@ struct Pass {
   uint8_t number;   // of this pass: Module::seen of what it has found
   bool changed = false;
 };
-
-Module* module_at(dept::Arena& arena, uint32_t index) {
-  return static_cast<Module*>(arena.record(Table::kModule, index));
-}
 
 // The note that the linker left: what file this is, wherever it was found.
 void find_build_id(const dl_phdr_info& info, Module& module) {
@@ -70,21 +66,21 @@ int visit(dl_phdr_info* info, size_t, void* data) {
   char buffer[4096];
   const std::string_view path = path_of(*info, buffer);
   for (uint32_t i = 1; i < pass.before; ++i) {
-    Module& known = *module_at(pass.arena, i);
+    Module& known = pass.arena.at<Module>(ModuleId(i));
     if (known.begin != begin || known.end != end || known.unloaded_ns.load(std::memory_order_relaxed) != 0) continue;
     if (pass.arena.text(known.path) != path) continue;
     known.seen = pass.number;
     return 0;
   }
-  const uint32_t index = pass.arena.take(Table::kModule, 1);
-  if (index == 0) return 0;
-  Module& module = *module_at(pass.arena, index);
-  module.bias = info->dlpi_addr;
-  module.path = pass.arena.intern(path);
-  find_build_id(*info, module);
-  module.begin = begin;
-  module.seen = pass.number;
-  std::atomic_ref(module.end).store(end, std::memory_order_release);  // who reads skips one that ends at 0
+  ModuleId id;
+  Module* module = pass.arena.add<Module>(&id);
+  if (module == nullptr) return 0;
+  module->bias = info->dlpi_addr;
+  module->path = pass.arena.intern(path);
+  find_build_id(*info, *module);
+  module->begin = begin;
+  module->seen = pass.number;
+  std::atomic_ref(module->end).store(end, std::memory_order_release);  // who reads skips one that ends at 0
   pass.changed = true;
   return 0;
 }
@@ -95,11 +91,11 @@ void record_modules() {
   if (!dept::Tracker::is_on()) return;
   dept::Arena& arena = dept::Tracker::get().arena();
   static constinit std::atomic<uint8_t> passes{0};
-  Pass pass{arena, arena.table(Table::kModule).used.load(std::memory_order_acquire),
+  Pass pass{arena, arena.used<Module>(),
             static_cast<uint8_t>(passes.fetch_add(1, std::memory_order_relaxed) + 1)};
   dl_iterate_phdr(visit, &pass);
   for (uint32_t i = 1; i < pass.before; ++i) {
-    Module& module = *module_at(arena, i);
+    Module& module = arena.at<Module>(ModuleId(i));
     if (module.seen == pass.number || module.unloaded_ns.load(std::memory_order_relaxed) != 0) continue;
     module.unloaded_ns.store(monotonic_ns(), std::memory_order_relaxed);
     dept::Tracker::get().memory_freed(reinterpret_cast<const void*>(module.begin), module.end - module.begin);

@@ -53,15 +53,21 @@ int execute(Real&& real) {
   return result;
 }
 
-// The list of execl() and its like goes on the stack of who calls: a vfork's child may allocate nothing.
-unsigned count_arguments(const char* first, va_list list) {
-  if (first == nullptr) return 0;  // declared nonnull, and given as null all the same
-  va_list copy;
-  va_copy(copy, list);
-  unsigned count = 1;
-  while (va_arg(copy, char*) != nullptr) ++count;
-  va_end(copy);
-  return count;
+// The arguments of execl() and its like, as an array on the stack of who calls: a vfork's child may allocate nothing. `exec` is given them, and
+// what comes after them.
+template <typename Exec>
+int with_list(const char* first, va_list list, Exec&& exec) {
+  unsigned count = 0;
+  if (first != nullptr) {  // declared nonnull, and given as null all the same
+    va_list copy;
+    va_copy(copy, list);
+    for (count = 1; va_arg(copy, char*) != nullptr; ++count) {}
+    va_end(copy);
+  }
+  char* arguments[count + 1];
+  arguments[0] = const_cast<char*>(first);
+  for (unsigned i = 1; i <= count; ++i) arguments[i] = va_arg(list, char*);
+  return exec(arguments, list);
 }
 
 }  // namespace
@@ -137,35 +143,25 @@ CW_INTERPOSE int execveat(int directory, const char* path, char* const arguments
 CW_INTERPOSE int execl(const char* path, const char* first, ...) noexcept {
   va_list rest;
   va_start(rest, first);
-  const unsigned count = count_arguments(first, rest);
-  char* arguments[count + 1];
-  arguments[0] = const_cast<char*>(first);
-  for (unsigned i = 1; i <= count; ++i) arguments[i] = va_arg(rest, char*);
+  const int result = with_list(first, rest, [&](char** arguments, auto&) { return execv(path, arguments); });
   va_end(rest);
-  return execv(path, arguments);
+  return result;
 }
 
 CW_INTERPOSE int execlp(const char* file, const char* first, ...) noexcept {
   va_list rest;
   va_start(rest, first);
-  const unsigned count = count_arguments(first, rest);
-  char* arguments[count + 1];
-  arguments[0] = const_cast<char*>(first);
-  for (unsigned i = 1; i <= count; ++i) arguments[i] = va_arg(rest, char*);
+  const int result = with_list(first, rest, [&](char** arguments, auto&) { return execvp(file, arguments); });
   va_end(rest);
-  return execvp(file, arguments);
+  return result;
 }
 
 CW_INTERPOSE int execle(const char* path, const char* first, ...) noexcept {
   va_list rest;
   va_start(rest, first);
-  const unsigned count = count_arguments(first, rest);
-  char* arguments[count + 1];
-  arguments[0] = const_cast<char*>(first);
-  for (unsigned i = 1; i <= count; ++i) arguments[i] = va_arg(rest, char*);
-  char* const* variables = va_arg(rest, char* const*);
+  const int result = with_list(first, rest, [&](char** arguments, auto& after) { return execve(path, arguments, va_arg(after, char* const*)); });
   va_end(rest);
-  return execve(path, arguments, variables);
+  return result;
 }
 
 CW_INTERPOSE void _exit(int status) {

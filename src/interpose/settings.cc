@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include <algorithm>
 #include <string_view>
@@ -79,7 +80,7 @@ int Environment::create_arena_file() const {
     path << ".dept";
     const long fd = raw(SYS_openat, AT_FDCWD, path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd == -EEXIST || fd == -EINTR) continue;
-    if (fd < 0) say("cannot create ", path.view(), ": errno ", int64_t{-fd});
+    if (fd < 0) say("cannot create ", path.view(), ": ", strerrorname_np(static_cast<int>(-fd)), "; nothing of this process is told");
     return static_cast<int>(fd);
   }
   return -EEXIST;

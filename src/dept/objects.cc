@@ -7,8 +7,6 @@
 
 namespace causeway::dept {
 
-uint64_t Objects::page_index(uint64_t page) { return (page ^ page >> 16) & (kPages - 1); }
-
 uint64_t Objects::home(uint64_t address) const {
   return (mix(kSeed, address >> kPageShift) * kSlotsOfPage + ((address >> 6) & (kSlotsOfPage - 1))) & mask_;
 }
@@ -42,13 +40,6 @@ ObjectId Objects::find(const Arena& arena, uint64_t address) const {
     return id;
   }
   return ObjectId::kNone;
-}
-
-bool Objects::may_have(uint64_t begin, uint64_t end) const {
-  for (uint64_t page = begin >> kPageShift; page <= (end - 1) >> kPageShift; ++page) {
-    if (pages_[page_index(page)].load(std::memory_order_relaxed) != 0) return true;
-  }
-  return false;
 }
 
 bool Objects::insert(uint64_t address, ObjectId id) {

@@ -23,7 +23,14 @@ class Objects {
 
   ObjectId find(const Arena& arena, uint64_t address) const;
   // Whether there may be any in [begin, end).
-  bool may_have(uint64_t begin, uint64_t end) const;
+  bool may_have(uint64_t begin, uint64_t end) const {
+    uint64_t page = begin >> kPageShift;
+    const uint64_t last = (end - 1) >> kPageShift;
+    do {
+      if (pages_[page_index(page)].load(std::memory_order_relaxed) != 0) return true;
+    } while (page++ != last);
+    return false;
+  }
 
   // Under lock(). insert replaces what was there. False: no room.
   EngineLock& lock() { return lock_; }
@@ -55,7 +62,7 @@ class Objects {
     std::atomic<uint32_t> object;
     uint32_t unused;
   };
-  static uint64_t page_index(uint64_t page);
+  static uint64_t page_index(uint64_t page) { return (page ^ page >> 16) & (kPages - 1); }
   uint64_t home(uint64_t address) const;
 
   Slot* slots_ = nullptr;

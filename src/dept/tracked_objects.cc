@@ -43,6 +43,13 @@ ObjectId Tracker::object_at(ThreadContext* self, const void* pointer, const Obje
     if (id == ObjectId::kNone) return id;
   }
   Object& object = arena_.at<Object>(id);
+  if (object.kind == Kind::kUnknown) [[unlikely]] {
+    // Named before it was used: what it is, its use tells.
+    if (traits.kind == Kind::kUnknown) return id;
+    EngineLockGuard hold(objects_.lock());
+    object.flags.fetch_or(traits.flags, std::memory_order_relaxed);
+    object.kind = traits.kind;
+  }
   if (!on_stack && (object.flags.load(std::memory_order_relaxed) & (Object::kOnStack | Object::kForeign)) == Object::kOnStack)
     object.flags.fetch_or(Object::kForeign, std::memory_order_relaxed);
   const uint32_t generation = object.generation.load(std::memory_order_relaxed);
@@ -144,14 +151,12 @@ void Tracker::object_died(const void* address) {
   if (id != ObjectId::kNone) bury(self, id);
 }
 
-void Tracker::memory_freed(const void* begin, uint64_t size) {
-  const auto low = reinterpret_cast<uintptr_t>(begin);
-  if (!is_on() || size == 0 || !objects_.may_have(low, low + size)) [[likely]] return;
+void Tracker::objects_freed(uint64_t begin, uint64_t end) {
   ThreadContext* self = ThreadContext::current();
   if (self == nullptr) return;
   Inside inside;
   EngineLockGuard hold(objects_.lock());
-  objects_.each_within(low, low + size, [&](uint64_t address, ObjectId id) {
+  objects_.each_within(begin, end, [&](uint64_t address, ObjectId id) {
     if (arena_.at<Object>(id).address == address) bury(self, id);
   });
 }

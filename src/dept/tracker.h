@@ -87,7 +87,10 @@ class Tracker {
   ObjectId object_born(const void* address, const ObjectTraits& traits, Site site);
   void object_died(const void* address);
   // All objects within. Costs next to nothing where there are none.
-  void memory_freed(const void* begin, uint64_t size);
+  void memory_freed(const void* begin, uint64_t size) {
+    const auto low = reinterpret_cast<uintptr_t>(begin);
+    if (is_on() && size != 0 && objects_.may_have(low, low + size)) [[unlikely]] objects_freed(low, low + size);
+  }
 
   // --- the four
   // Before blocking on these events of `object` (several bits: each, in turn).
@@ -221,6 +224,7 @@ class Tracker {
   ObjectId make_object(ThreadContext* self, const void* address, const ObjectTraits& traits, Site site, bool on_stack);
   ObjectId take_record();
   void bury(ThreadContext* self, ObjectId id);  // under objects_.lock()
+  void objects_freed(uint64_t begin, uint64_t end);
   bool is_on_stack(const ThreadContext* self, uint64_t address, uintptr_t stack_pointer) const;
   void leave_stack(ThreadContext* self, uintptr_t stack_pointer);
   void note_stack_object(ThreadContext* self, ObjectId id);

@@ -28,6 +28,19 @@ TEST_F(Objects_, OneAddressOneObjectUntilItDies) {
   EXPECT_NE(tracker().object_at(&word, kMutex, CW_HERE), first);
 }
 
+TEST_F(Objects_, NamedBeforeItsUseIsWhatItIsUsedAs) {
+  int word = 0;
+  const ObjectId named = tracker().object_born(&word, {.key = 7, .name = "shared"}, CW_HERE);
+  const ObjectTraits readers{.kind = Kind::kRwLock, .flags = Object::kReaderLock};
+  EXPECT_EQ(locks::acquiring_at(&word, readers, locks::Mode::kRead, CW_HERE, {}), named);
+  const Object& object = arena().at<Object>(named);
+  EXPECT_EQ(object.kind, Kind::kRwLock);
+  EXPECT_NE(object.flags.load() & Object::kReaderLock, 0u);
+  EXPECT_EQ(object.key, 7u);
+  tracker().object_at(&word, kMutex, CW_HERE);
+  EXPECT_EQ(object.kind, Kind::kRwLock);
+}
+
 TEST_F(Objects_, BornAgainWithoutHavingDied) {
   int word = 0;
   const ObjectId first = tracker().object_born(&word, kMutex, CW_HERE);

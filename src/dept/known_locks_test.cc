@@ -1,6 +1,8 @@
 #include "dept/known_locks.h"
 
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "dept/testing_threads.h"
 
@@ -78,6 +80,25 @@ TEST_F(KnownLocks, AreKnownAtTwoPlacesInTurns) {
   }
 }
 
+TEST_F(KnownLocks, AreKnownAloneAndUnderAnotherInTurns) {
+  take(a_, place_of(0));
+  const uint64_t alone = self()->chain();
+  leave(a_);
+  uint64_t under = 0;
+  for (int i = 0; i < 8; ++i) {
+    take(b_, place_of(2));
+    const bool is_short = take(a_, place_of(0));
+    if (i == 0) under = self()->chain();
+    EXPECT_EQ(self()->chain(), under);
+    leave(a_);
+    leave(b_);
+    EXPECT_TRUE(take(a_, place_of(0)) || i < 4);
+    EXPECT_EQ(self()->chain(), alone);
+    leave(a_);
+    EXPECT_TRUE(is_short || i < 4) << i;
+  }
+}
+
 // What was asked for since, or begun, is not to be told of a wait before.
 TEST_F(KnownLocks, AreRememberedAnew) {
   const auto newest = [] {
@@ -130,6 +151,21 @@ TEST_F(KnownLocks, AreForgotten) {
   Tracker::stop("for a test");
   EXPECT_FALSE(twice(b_, place_of(0)));
   EXPECT_FALSE(twice(b_, place_of(0)));
+}
+
+// The C library knows of another owner, and refuses what the parent may do.
+TEST_F(KnownLocks, HeldByTheParentAreReleasedTheLongWay) {
+  ASSERT_TRUE(take(a_, place_of(0)));
+  const pid_t child = fork();
+  if (child == 0) {
+    const int error = Tracker::child_after_fork(-1);
+    const bool is_short = leave(a_);
+    _exit(error != 0 ? 1 : is_short ? 2 : self()->held() != 0 ? 3 : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(leave(a_));
 }
 
 TEST_F(KnownLocks, TakenTwiceAreReleasedTwice) {

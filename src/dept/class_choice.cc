@@ -44,14 +44,12 @@ ClassChoice choose(const void* address, const ObjectTraits& traits, Site first_u
     choice.key = traits.key;
     return choice;
   }
-  if (!on_stack) {
-    if (g_hooks.of_address != nullptr && g_hooks.of_address(address, &choice)) return choice;
-    if (g_hooks.of_address == nullptr && is_own_data(address)) {
-      choice.key = mix(kSeed, reinterpret_cast<uintptr_t>(address)) ^ kind;
-      return choice;
-    }
-  }
   choice.key = key_of_site(first_use) ^ kind;
+  if (on_stack) return choice;
+  choice.otherwise = choice.key;
+  if (g_hooks.of_address != nullptr && g_hooks.of_address(address, &choice)) return choice;
+  if (g_hooks.of_address == nullptr && is_own_data(address)) choice.key = mix(kSeed, reinterpret_cast<uintptr_t>(address)) ^ kind;
+  else choice.otherwise = 0;
   return choice;
 }
 

@@ -3,7 +3,8 @@
 //   class_choice::set_hooks({.of_address = symbol_of, .of_code = offset_of});     // interposers, at start
 //   ClassChoice choice = class_choice::choose(&mutex, traits, site, on_stack);
 //
-// In this order (spec 4.5): the key that was given; the symbol whose data the address lies in (a hook knows); the place of the first use.
+// In this order (spec 4.5): the key that was given; the place in a module's data (a hook knows); the place of the first use. Arrays of
+// locks are not a class for each element: of one place only so many have their own (Tracker::make_object).
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,7 @@ namespace causeway::dept {
 
 struct ClassChoice {
   uint64_t key = 0;
+  uint64_t otherwise = 0;  // that of the place of its first use, if `key` is of its address alone
   char name[96] = {};  // empty: none
 };
 

@@ -75,6 +75,15 @@ ObjectId Tracker::take_record() {
   return id;
 }
 
+// Under objects_.lock().
+bool Tracker::has_own_class(const ClassChoice& choice, Site first_use) {
+  if (graph_.has_class(choice.key)) return true;
+  uint8_t& given = own_classes_[mix(first_use.where, first_use.line) % kOwnPlaces];
+  if (given == kOwnClasses) return false;
+  ++given;
+  return true;
+}
+
 ObjectId Tracker::make_object(ThreadContext* self, const void* pointer, const ObjectTraits& traits, Site site, bool on_stack) {
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   const ClassChoice choice = class_choice::choose(pointer, traits, site, on_stack);
@@ -90,7 +99,7 @@ ObjectId Tracker::make_object(ThreadContext* self, const void* pointer, const Ob
   if (id == ObjectId::kNone) return id;
   Object& object = arena_.at<Object>(id);
   object.address = address;
-  object.key = choice.key;
+  object.key = choice.otherwise == 0 || has_own_class(choice, site) ? choice.key : choice.otherwise;
   object.name = name;
   object.birth = birth;
   object.kind = traits.kind;

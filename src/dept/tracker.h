@@ -57,6 +57,7 @@ struct WaitTraits {
 };
 
 class Waiters;
+struct ClassChoice;
 
 class Tracker {
  public:
@@ -222,6 +223,7 @@ class Tracker {
   ThreadState* adopt(ThreadContext* self, ThreadId known = ThreadId::kNone);
   ThreadId describe_thread(ThreadContext* creator, uint64_t start_routine, StackId created);
   ObjectId make_object(ThreadContext* self, const void* address, const ObjectTraits& traits, Site site, bool on_stack);
+  bool has_own_class(const ClassChoice& choice, Site first_use);
   ObjectId take_record();
   void bury(ThreadContext* self, ObjectId id);  // under objects_.lock()
   void objects_freed(uint64_t begin, uint64_t end);
@@ -234,7 +236,8 @@ class Tracker {
   static uint32_t entries_of(const ThreadContext* self, uint64_t chain);
   void irq_contexts(ThreadContext* self, const Held& held, IrqMask enabled);
 
-  static constexpr unsigned kQuarantine = 1u << 14;
+  static constexpr unsigned kQuarantine = 1u << 14, kOwnPlaces = 1024;
+  static constexpr uint8_t kOwnClasses = 200;  // that objects which are first used at one place may have, each by its address
   alignas(64) static std::byte storage_[];
   Settings settings_;
   Arena arena_;
@@ -245,6 +248,7 @@ class Tracker {
   EngineLock threads_lock_;
   ThreadContext* threads_ = nullptr;       // of all threads that live
   std::atomic<uint32_t> threads_free_{0};  // states that ended threads have left
+  uint8_t own_classes_[kOwnPlaces] = {};
   uint32_t buried_first_ = 0, buried_next_ = 0;
   ObjectId buried_[kQuarantine];           // dead, never recorded: their records wait to be used again
 };

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "dept/hash.h"
@@ -335,6 +336,22 @@ TEST_F(Interruptions, TheChildOfAHandlerIsNotInIt) {
   int status = -1;
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
+}
+
+// Each static lock is a class of its own, but the elements of a large array are not.
+TEST_F(Objects_, AnArrayOfLocksIsNotAClassForEach) {
+  static int locks[4000];
+  const auto classes_of = [](unsigned from, unsigned count) {
+    std::set<ClassId> classes;
+    for (unsigned i = from; i < from + count; ++i)
+      classes.insert(tracker().class_of(tracker().object_at(&locks[i], {.kind = Kind::kMutex}, Site::at_pc(0x1000)), Event::kWrite));
+    return classes;
+  };
+  const std::set<ClassId> few = classes_of(0, 100);
+  EXPECT_EQ(few.size(), 100u);
+  EXPECT_LT(classes_of(100, 3900).size(), 200u);
+  tracker().object_died(&locks[5]);
+  EXPECT_EQ(few.count(*classes_of(5, 1).begin()), 1u) << "it had one";
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ test-dept-programs: build ## well-known threaded programs under causeway dept (i
 bench: build ## all benchmarks (ARGS="--benchmark_filter=Preserve")
 	@for bench in build/release/bin/*_bench; do echo "== $$bench"; $$bench $(ARGS); done
 
-bench-dept: build ## `causeway dept` against ThreadSanitizer, Helgrind and DRD, on the same programs (ARGS="--no-cost")
+bench-dept: build ## `causeway dept` against ThreadSanitizer, Helgrind and DRD, on the same programs (ARGS="--no-cost", ARGS="--no-verdicts")
 	@tools/setup valgrind
 	@tools/bench-dept $(ARGS)
 

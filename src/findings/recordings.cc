@@ -55,8 +55,10 @@ Status Recordings::look() {
     return open(where_) ? Status() : fail(EINVAL, "this is no recording, or of another version of causeway dept");
   }
   std::vector<std::string> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(where_, error))
-    if (entry.path().extension() == ".dept") paths.push_back(entry.path().string());
+  for (const auto& entry : std::filesystem::directory_iterator(where_, error)) {
+    const std::string& path = entry.path().native();
+    if (path.ends_with(".dept") && !opened_.contains(path)) paths.push_back(path);
+  }
   if (error) return fail(error.value(), "cannot read the directory of recordings");
   std::sort(paths.begin(), paths.end());
   for (const std::string& path : paths) open(path);

@@ -17,7 +17,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
 constexpr Direction kIn = Direction::kFromDevice;
 
 // 25

@@ -15,8 +15,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
-
 bool all_zero(const void* memory, uint64_t size) {
   const auto* bytes = static_cast<const std::byte*>(memory);
   return std::all_of(bytes, bytes + size, [](std::byte b) { return b == std::byte{0}; });

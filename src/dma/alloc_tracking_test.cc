@@ -12,7 +12,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
 constexpr Direction kIn = Direction::kFromDevice;
 const BootOptions kDebugging{.dma = {.debug = true}};
 

@@ -12,7 +12,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
 // Without atomic pools, which would take their memory from the area.
 const BootOptions kWithArea{.dma = {.cma_size = MiB(8), .coherent_pool = false}};
 

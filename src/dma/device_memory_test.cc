@@ -13,7 +13,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
 constexpr DmaAddr kBusBase{GiB(1)};
 
 // 16 pages that are the caller's.

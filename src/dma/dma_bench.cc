@@ -10,7 +10,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
 constexpr unsigned kBatch = 10000;
 
 void quiet() {

@@ -9,8 +9,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
-
 // 83
 TEST(SplitPages, WithoutTheHelperASplitAfterPreservingIsNotSeen) {
   System system({.format = kho::Format::kTyped});

@@ -12,7 +12,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
 static_assert(!std::is_copy_constructible_v<CoherentBuffer>);
 
 uint64_t live(System& system) {

@@ -13,8 +13,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
-
 // A block lives in one of these states; what is in none of them is free or not DMA memory.
 enum class Is { kAllocated, kPreserved, kInFlight, kLeaked };
 

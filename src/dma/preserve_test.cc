@@ -11,8 +11,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
-
 // What preservation may change in KHO.
 struct Tree {
   uint64_t blocks, pages;

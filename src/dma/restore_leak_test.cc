@@ -11,8 +11,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
-
 // 76
 TEST(RestoreLeaks, WithoutBlockingOnADeviceThatNeedsAMapping) {
   for (DeviceTraits traits : {DeviceTraits{.coherent = false}, DeviceTraits{.force_unencrypted = true}}) {

@@ -11,8 +11,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
-
 // 73
 TEST(Restore, BytesHandleAndOwnershipComeBack) {
   for (uint64_t size : {uint64_t{64}, KiB(4), KiB(4) + 1, KiB(20), KiB(64) + 1, MiB(4)}) {

@@ -12,8 +12,6 @@
 namespace causeway::dma::testing {
 namespace {
 
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
-
 // 27
 TEST(UserMap, WindowsBeyondTheEndAreEnxioAndNeverWrap) {
   System system;

@@ -25,7 +25,7 @@ constexpr DmaEngineOptions kSmall{
 const dma::testing::BootOptions kDebugged{.dma = {.debug = true}};
 
 // One machine with one DMA engine, and the driver of the kernel that runs now.
-class DmaEngineTest : public testing::Test {
+class DmaEngineTest : public ::testing::Test {
  protected:
   ~DmaEngineTest() override { stop(); }
 
@@ -167,7 +167,7 @@ TEST_P(DamagedHandover, IsRefusedAndTheDeviceTakenOffTheBus) {
 
 INSTANTIATE_TEST_SUITE_P(
     Fields, DamagedHandover,
-    testing::Values(
+    ::testing::Values(
         std::pair{"compatible", std::function<void(abi::Handover&)>([](auto& h) { h.compatible[9] ^= 1; })},
         std::pair{"live", std::function<void(abi::Handover&)>([](auto& h) { h.live = MiB(5); })},
         std::pair{"live_not_ram", std::function<void(abi::Handover&)>([](auto& h) { h.live = ~uint64_t{0}; })},

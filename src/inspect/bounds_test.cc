@@ -102,8 +102,8 @@ void decode_and_render(std::span<const std::byte> bytes, bool search) {
 
 void run_mutations(std::vector<std::byte> bytes, uint64_t seed, bool search) {
   Mutator mutator(bytes, seed);
-  for (uint64_t i = 0; i < mutations() / kKindsOfImages && !testing::Test::HasFatalFailure(); ++i) {
-    SCOPED_TRACE(testing::Message() << "mutation " << i << " of seed " << seed);
+  for (uint64_t i = 0; i < mutations() / kKindsOfImages && !::testing::Test::HasFatalFailure(); ++i) {
+    SCOPED_TRACE(::testing::Message() << "mutation " << i << " of seed " << seed);
     decode_and_render(mutator.damage(), search);
     mutator.undo();
   }

@@ -60,7 +60,7 @@ struct Damage {
   void (*inflict)(Example&);
 };
 
-class DecodeDamage : public testing::TestWithParam<Damage> {};
+class DecodeDamage : public ::testing::TestWithParam<Damage> {};
 
 TEST_P(DecodeDamage, IsFound) {
   Example image;
@@ -157,7 +157,7 @@ const Damage kDamages[] = {
     {"metadata.release", "terminated",
      [](Example& i) { i.text(Example::kMetadata + 4, std::string(65, 'r')); }},
 };
-INSTANTIATE_TEST_SUITE_P(Rules, DecodeDamage, testing::ValuesIn(kDamages), [](const auto& tested) {
+INSTANTIATE_TEST_SUITE_P(Rules, DecodeDamage, ::testing::ValuesIn(kDamages), [](const auto& tested) {
   std::string name = std::to_string(tested.index) + "_" + tested.param.rule;
   std::replace_if(name.begin(), name.end(), [](char c) { return c == '.' || c == '-'; }, '_');
   return name;

@@ -12,7 +12,6 @@ namespace causeway::dma::testing {
 namespace {
 
 using iommu::DomainType;
-constexpr mm::Gfp kSleep = mm::kGfpKernel;
 constexpr Direction kBoth = Direction::kBidirectional;
 
 struct Boundary : BehindIommu {

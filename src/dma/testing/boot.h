@@ -22,6 +22,8 @@
 
 namespace causeway::dma::testing {
 
+inline constexpr mm::Gfp kSleep = mm::kGfpKernel;  // of an allocation that may wait
+
 // What the next boot is to be like.
 struct BootOptions {
   Config dma;

@@ -22,7 +22,7 @@ struct Recorded final : DirtyBitmap {
   std::vector<Iova> pages;
 };
 
-class Amdv1Table : public testing::Test {
+class Amdv1Table : public ::testing::Test {
  protected:
   std::unique_ptr<IoPageTable> make(uint32_t features, unsigned level, unsigned vasz = 48, IoPageTable::Hooks hooks = {}) {
     return must(make_amdv1({.pages = memory_.pages, .max_vasz_lg2 = vasz, .features = features, .starting_level = level,

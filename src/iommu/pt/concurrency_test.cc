@@ -13,7 +13,7 @@ namespace causeway::iommu {
 namespace {
 
 template <typename Config>
-class PageTableThreads : public testing::Test {};
+class PageTableThreads : public ::testing::Test {};
 TYPED_TEST_SUITE(PageTableThreads, Configurations);
 
 // 12: 10^6 pages over the ten configurations, two threads at a time under a table that is missing at first.

@@ -11,7 +11,7 @@ namespace causeway::iommu::pt {
 namespace {
 
 template <typename F>
-class FormatTest : public testing::Test {
+class FormatTest : public ::testing::Test {
  protected:
   // Calls with every leaf size of every level.
   template <typename Function>
@@ -22,7 +22,7 @@ class FormatTest : public testing::Test {
   }
   static constexpr uint64_t kAttributes = F::attributes(kRead | kWrite, 0);
 };
-using Formats = testing::Types<Vtdss, X86_64, Amdv1, Amdv1Mock>;
+using Formats = ::testing::Types<Vtdss, X86_64, Amdv1, Amdv1Mock>;
 TYPED_TEST_SUITE(FormatTest, Formats);
 
 TYPED_TEST(FormatTest, ATableEntryKeepsItsAddress) {

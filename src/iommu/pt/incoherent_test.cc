@@ -56,8 +56,8 @@ struct Snoopless {
 };
 
 template <typename F>
-class IncoherentTable : public testing::Test {};
-using Formats = testing::Types<pt::Vtdss, pt::X86_64>;
+class IncoherentTable : public ::testing::Test {};
+using Formats = ::testing::Types<pt::Vtdss, pt::X86_64>;
 TYPED_TEST_SUITE(IncoherentTable, Formats);
 
 // 13

@@ -43,7 +43,7 @@ struct Kernel {
 };
 
 template <typename Config>
-class PreservedTable : public testing::Test {
+class PreservedTable : public ::testing::Test {
  protected:
   kho::TestMachine machine_;
 };
@@ -179,7 +179,7 @@ struct Damage {
   // Of the top, and of the level 2 table below its first entry.
   void (*apply)(uint64_t* top, uint64_t* second, PhysAddr own);
 };
-class DamagedTable : public testing::TestWithParam<Damage> {};
+class DamagedTable : public ::testing::TestWithParam<Damage> {};
 
 TEST_P(DamagedTable, IsRefusedAndLeftAlone) {
   kho::TestMachine machine;
@@ -208,7 +208,7 @@ TEST_P(DamagedTable, IsRefusedAndLeftAlone) {
 }
 INSTANTIATE_TEST_SUITE_P(
     All, DamagedTable,
-    testing::Values(Damage{"reserved_bit", EBADMSG, [](uint64_t*, uint64_t* second, PhysAddr) { second[1] = 7; }},
+    ::testing::Values(Damage{"reserved_bit", EBADMSG, [](uint64_t*, uint64_t* second, PhysAddr) { second[1] = 7; }},
                     Damage{"no_access", EBADMSG, [](uint64_t*, uint64_t* second, PhysAddr) { second[1] = 0x800; }},
                     Damage{"cycle", EBADMSG, [](uint64_t*, uint64_t* second, PhysAddr own) { second[1] = own.value() | 3; }},
                     Damage{"shared", EBADMSG, [](uint64_t*, uint64_t* second, PhysAddr) { second[1] = second[0]; }},

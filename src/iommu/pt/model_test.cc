@@ -56,7 +56,7 @@ class Model {
 };
 
 template <typename Config>
-class PageTableModel : public testing::Test {};
+class PageTableModel : public ::testing::Test {};
 TYPED_TEST_SUITE(PageTableModel, Configurations);
 
 TYPED_TEST(PageTableModel, AgreesAfterEveryStep) {
@@ -64,7 +64,7 @@ TYPED_TEST(PageTableModel, AgreesAfterEveryStep) {
   constexpr uint64_t kWindow = MiB(32), kBase = GiB(1) - kWindow / 2;  // the boundary of several tables is inside
   unsigned refused = 0, beyond = 0;
   for (unsigned seed : {1u, 2u, 3u}) {
-    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
     std::mt19937_64 random(seed);
     kho::TestMachine machine;
     TableMemory memory(machine);

@@ -16,7 +16,7 @@ namespace {
 constexpr uint32_t kAll = kRead | kWrite;
 
 template <typename Config>
-class PageTableTest : public testing::Test {
+class PageTableTest : public ::testing::Test {
  protected:
   using F = typename Config::Format;
   static constexpr uint64_t kGranule = uint64_t{1} << F::kGranuleLg2;

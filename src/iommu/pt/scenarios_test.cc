@@ -10,7 +10,7 @@ namespace {
 constexpr uint32_t kAll = kRead | kWrite;
 constexpr uint64_t kMap2M = MiB(2);
 
-class PageTableScenario : public testing::Test {
+class PageTableScenario : public ::testing::Test {
  protected:
   uint64_t mapped_ = 0;
   kho::TestMachine machine_;

@@ -10,7 +10,7 @@ namespace vt = hw::vtd;
 constexpr Bdf kDevice{0, 1, 0};
 constexpr unsigned kRecords = 64;
 constexpr uint64_t kIova = 0x7000'0000;
-constexpr uint64_t kTarget = 0x200'0000;
+constexpr uint64_t kFrames = 0x200'0000;
 constexpr uint64_t kTableBits = 3;
 
 // One device with a directory of 128 entries (8192 PASIDs) and one table of PASIDs.
@@ -55,14 +55,14 @@ class ScalableUnit : public ::testing::Test {
 
 TEST_F(ScalableUnit, EachPasidHasItsOwnSpace) {
   PhysAddr other = local.page();
-  local.map(top, kIova, kTarget | 3, kTableBits);
-  local.map(other, kIova, (kTarget + kPageSize) | 7, 7);
+  local.map(top, kIova, kFrames | 3, kTableBits);
+  local.map(other, kIova, (kFrames + kPageSize) | 7, 7);
   set_second(0, top, 5);
   set_first(3, other, 6);
   EXPECT_EQ(write(std::nullopt, kIova, 0x11), DmaStatus::kOk);
   EXPECT_EQ(write(3, kIova, 0x22), DmaStatus::kOk);
-  EXPECT_EQ(local.load(PhysAddr(kTarget)), 0x11u);
-  EXPECT_EQ(local.load(PhysAddr(kTarget + kPageSize)), 0x22u);
+  EXPECT_EQ(local.load(PhysAddr(kFrames)), 0x11u);
+  EXPECT_EQ(local.load(PhysAddr(kFrames + kPageSize)), 0x22u);
   EXPECT_EQ(local.unit().reports(), 0u);
 }
 
@@ -97,7 +97,7 @@ TEST_F(ScalableUnit, NestedStagesAreNoneOfItsCapabilities) {
 
 // Scenario 23.
 TEST_F(ScalableUnit, DirtyBitsWhereTheyAreAskedFor) {
-  local.map(top, kIova, kTarget | 3, kTableBits);
+  local.map(top, kIova, kFrames | 3, kTableBits);
   set_second(0, top, 5, true);
   PhysAddr leaf = local.leaf_at(top, kIova);
   EXPECT_EQ(read(std::nullopt), DmaStatus::kOk);
@@ -106,23 +106,23 @@ TEST_F(ScalableUnit, DirtyBitsWhereTheyAreAskedFor) {
   EXPECT_EQ(local.load(leaf) & 0x300, vt::SecondAccessed::kMask | vt::SecondDirty::kMask);
 }
 TEST_F(ScalableUnit, NoDirtyBitsWhereTheyAreNot) {
-  local.map(top, kIova, kTarget | 3, kTableBits);
+  local.map(top, kIova, kFrames | 3, kTableBits);
   set_second(0, top, 5);
   EXPECT_EQ(write(std::nullopt), DmaStatus::kOk);
-  EXPECT_EQ(local.load(local.leaf_at(top, kIova)), kTarget | 3);
+  EXPECT_EQ(local.load(local.leaf_at(top, kIova)), kFrames | 3);
 }
 
 TEST_F(ScalableUnit, TheFirstStageSetsItsBitsAndHasItsOwnRules) {
-  local.map(top, kIova, kTarget | 7, 7);
-  local.map(top, kIova + kPageSize, kTarget | 5, 7);              // read-only
-  local.map(top, kIova + 2 * kPageSize, kTarget | 3, 7);          // the supervisor's
-  local.map(top, 0xffff'8000'0000'0000, (kTarget + kPageSize) | 7, 7);
+  local.map(top, kIova, kFrames | 7, 7);
+  local.map(top, kIova + kPageSize, kFrames | 5, 7);              // read-only
+  local.map(top, kIova + 2 * kPageSize, kFrames | 3, 7);          // the supervisor's
+  local.map(top, 0xffff'8000'0000'0000, (kFrames + kPageSize) | 7, 7);
   set_first(3, top, 6);
   PhysAddr leaf = local.leaf_at(top, kIova);
   EXPECT_EQ(read(3), DmaStatus::kOk);
-  EXPECT_EQ(local.load(leaf), kTarget | 7 | vt::FirstAccessed::kMask);
+  EXPECT_EQ(local.load(leaf), kFrames | 7 | vt::FirstAccessed::kMask);
   EXPECT_EQ(write(3), DmaStatus::kOk);
-  EXPECT_EQ(local.load(leaf), kTarget | 7 | vt::FirstAccessed::kMask | vt::FirstDirty::kMask);
+  EXPECT_EQ(local.load(leaf), kFrames | 7 | vt::FirstAccessed::kMask | vt::FirstDirty::kMask);
   EXPECT_EQ(read(3, kIova + kPageSize), DmaStatus::kOk);
   EXPECT_EQ(write(3, 0xffff'8000'0000'0000), DmaStatus::kOk);
   EXPECT_EQ(local.unit().reports(), 0u);

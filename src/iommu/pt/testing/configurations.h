@@ -27,15 +27,15 @@ struct Configuration {
   static Result<std::unique_ptr<IoPageTable>> make(IommuPages& pages) { return kMake(options(pages)); }
 };
 
-using Configurations = testing::Types<Configuration<pt::Amdv1, make_amdv1, 64, kDynamicTop | kFullVa, 2>,
-                                      Configuration<pt::Amdv1, make_amdv1, 48, kFlushRangeNoGaps, 3>,
-                                      Configuration<pt::Amdv1Mock, make_amdv1_mock, 38, 0, 2>,
-                                      Configuration<pt::Vtdss, make_vtdss, 39, 0>,
-                                      Configuration<pt::Vtdss, make_vtdss, 48, kFlushRange>,
-                                      Configuration<pt::Vtdss, make_vtdss, 57, kForceCoherence | kDmaIncoherent>,
-                                      Configuration<pt::X86_64, make_x86_64, 48, kSignExtend>,
-                                      Configuration<pt::X86_64, make_x86_64, 57, kSignExtend | kFlushRangeNoGaps>,
-                                      Configuration<pt::X86_64, make_x86_64, 47, 0>,
-                                      Configuration<pt::X86_64, make_x86_64, 56, kDmaIncoherent>>;
+using Configurations = ::testing::Types<Configuration<pt::Amdv1, make_amdv1, 64, kDynamicTop | kFullVa, 2>,
+                                        Configuration<pt::Amdv1, make_amdv1, 48, kFlushRangeNoGaps, 3>,
+                                        Configuration<pt::Amdv1Mock, make_amdv1_mock, 38, 0, 2>,
+                                        Configuration<pt::Vtdss, make_vtdss, 39, 0>,
+                                        Configuration<pt::Vtdss, make_vtdss, 48, kFlushRange>,
+                                        Configuration<pt::Vtdss, make_vtdss, 57, kForceCoherence | kDmaIncoherent>,
+                                        Configuration<pt::X86_64, make_x86_64, 48, kSignExtend>,
+                                        Configuration<pt::X86_64, make_x86_64, 57, kSignExtend | kFlushRangeNoGaps>,
+                                        Configuration<pt::X86_64, make_x86_64, 47, 0>,
+                                        Configuration<pt::X86_64, make_x86_64, 56, kDmaIncoherent>>;
 
 }  // namespace causeway::iommu

@@ -100,7 +100,7 @@ struct SeenByWake {
   uint32_t unused;
   friend bool operator==(const SeenByWake&, const SeenByWake&) = default;
 };
-inline constexpr unsigned kSeenByWakes = 32;
+inline constexpr unsigned kSeenByWakes = 1024;
 inline constexpr uint32_t kMostKnownWakes = 64;
 // What a sleep on an object is, by the object and the innermost callers.
 struct KnownSleep {

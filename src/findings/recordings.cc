@@ -21,6 +21,7 @@ uint64_t bytes_of(const std::string& path, const dept::Arena& arena) {
 }
 
 constexpr const char* kNone = "there is no recording: want a directory that --keep has made, or a file of it";
+constexpr const char* kUnreadable = "this is no recording, or one of another version of causeway dept: record it again";
 
 constexpr std::array kTables = {std::pair(dept::Table::kClass, "classes"),     std::pair(dept::Table::kObject, "objects"),
                                 std::pair(dept::Table::kEdge, "dependencies"), std::pair(dept::Table::kWitness, "witnesses"),
@@ -52,7 +53,7 @@ Status Recordings::look() {
   std::error_code error;
   if (!std::filesystem::is_directory(where_, error)) {
     if (!std::filesystem::exists(where_, error)) return fail(ENOENT, kNone);
-    return open(where_) ? Status() : fail(EINVAL, "this is no recording, or of another version of causeway dept");
+    return open(where_) ? Status() : fail(EINVAL, kUnreadable);
   }
   std::vector<std::string> paths;
   for (const auto& entry : std::filesystem::directory_iterator(where_, error)) {
@@ -62,7 +63,8 @@ Status Recordings::look() {
   if (error) return fail(error.value(), "cannot read the directory of recordings");
   std::sort(paths.begin(), paths.end());
   for (const std::string& path : paths) open(path);
-  return recordings_.empty() ? fail(ENOENT, kNone) : Status();
+  if (!recordings_.empty()) return {};
+  return paths.empty() ? fail(ENOENT, kNone) : fail(EINVAL, kUnreadable);
 }
 
 std::vector<Finding> Recordings::news(Level named) {

@@ -88,7 +88,8 @@ TEST_P(DmaRemappingSabotage, AStaleTranslationInARestoredTableIsReported) {
   boot();
   ASSERT_TRUE(work_advances());
   ASSERT_NO_FATAL_FAILURE(live_update(" sabotage=stale-restore"));
-  EXPECT_TRUE(counts("stale_translation")) << machine_->status();
+  // By what the unit's caches still know; once those have nothing of it any more, where it leads to nothing.
+  EXPECT_TRUE(eventually([&] { return unit("stale_translation") + unit("faults") != 0; })) << machine_->status();
 }
 
 // Spec scenario 76, end to end: a device that was not handed over and that somebody has left on the bus. The model counts it as

@@ -7,7 +7,20 @@
 namespace causeway::dept::kernel {
 namespace {
 
-class KernelApi : public KernelApiTest {};
+class KernelApi : public KernelApiTest {
+ protected:
+  // A page is of its use from its next lock on.
+  void use(Page& page, PageUsage usage) {
+    set_page_usage(page, usage);
+    page_locked(b_, page, HERE);
+    page_unlocked(b_, page, HERE);
+  }
+  void wait_holding_a(Page& page) {
+    ldt_lock(a_, {}, HERE);
+    page_wait(b_, page, HERE);
+    ldt_unlock(a_, HERE);
+  }
+};
 
 constexpr EventMask kAnyEvent = 7;
 
@@ -75,13 +88,9 @@ TEST_F(KernelApi, PagesOfTwoUsesMeetOnlyInUnknownOnes) {
   page_locked(b_, file, HERE);
   EXPECT_EQ(page_usage(file), PageUsage::kRegularFile);
   page_unlocked(b_, file, HERE);
-  set_page_usage(disk, PageUsage::kBlockDevice);
-  page_locked(b_, disk, HERE);
-  page_unlocked(b_, disk, HERE);
+  use(disk, PageUsage::kBlockDevice);
 
-  ldt_lock(a_, {}, HERE);
-  page_wait(b_, disk, HERE);
-  ldt_unlock(a_, HERE);
+  wait_holding_a(disk);
   page_locked(b_, file, HERE);
   take_and_leave(a_);
   page_unlocked(b_, file, HERE);
@@ -253,15 +262,9 @@ TEST_F(KernelApi, WakeFromTheSchedulerDependsOnNoSleepOfIt) {
 
 TEST_F(KernelApi, PageWhoseUseIsTakenBackIsOfUnknownUse) {
   Page file, disk;
-  set_page_usage(file, PageUsage::kRegularFile);
-  page_locked(b_, file, HERE);
-  page_unlocked(b_, file, HERE);
-  set_page_usage(disk, PageUsage::kBlockDevice);
-  page_locked(b_, disk, HERE);
-  page_unlocked(b_, disk, HERE);
-  ldt_lock(a_, {}, HERE);
-  page_wait(b_, disk, HERE);
-  ldt_unlock(a_, HERE);
+  use(file, PageUsage::kRegularFile);
+  use(disk, PageUsage::kBlockDevice);
+  wait_holding_a(disk);
   for (const bool reset : {false, true}) {
     if (reset) reset_page_usage(file);
     page_locked(b_, file, HERE);
